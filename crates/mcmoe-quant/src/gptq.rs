@@ -1,0 +1,135 @@
+//! GPTQ (Frantar et al. 2022): rounding with error feedback through the inverse Hessian.
+//!
+//! Columns are rounded in order. The error of column `i`, divided by `U[i][i]`, is taken off every
+//! later column in proportion to `U[i][j]`, at every width; within a block at once, beyond the block
+//! as one product. Rows do not influence each other, so tasks of a few rows run in parallel and give
+//! the same codes on any number of threads.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use mcmoe_tensor_kernels::{PackedMatrix, PackedShape};
+use rayon::prelude::*;
+
+use crate::linalg::inverse_factor;
+use crate::quantized::{Draft, RowMut};
+use crate::{Fallback, Grid, Hessian, Matrix, QuantError, QuantOptions, rtn};
+
+/// Rows a task carries through all columns.
+const ROWS_A_TASK: usize = 16;
+/// How often a Hessian that is not positive definite gets ten times the ridge.
+const RIDGE_TRIES: usize = 4;
+
+pub(crate) fn quantize(
+    weight: Matrix<'_>,
+    hessian: &Hessian,
+    shape: PackedShape,
+    options: &QuantOptions,
+) -> Result<(PackedMatrix, Option<Fallback>), QuantError> {
+    let mean = hessian.mean_diagonal();
+    if !mean.is_finite() {
+        return Err(QuantError::HessianNotFinite);
+    }
+    if hessian.tokens() == 0 || mean == 0.0 {
+        return Ok((rtn::quantize(weight, shape, options)?, Some(Fallback::NoTokens)));
+    }
+    let few = hessian.tokens() < hessian.features();
+    let Some(factor) = damped_factor(hessian, options.damping) else {
+        return Ok((rtn::quantize(weight, shape, options)?, Some(Fallback::Singular)));
+    };
+    let fallback = few.then_some(Fallback::FewTokens { tokens: hessian.tokens() });
+    let packed = sweep(weight, &factor, shape, options)?;
+    Ok((packed, fallback))
+}
+
+/// The factor with enough ridge. Fewer tokens than features leave directions that no token has seen;
+/// a ridge that grows as tokens get fewer keeps the feedback from running along them, and with hardly
+/// any tokens what is left is rounding to nearest.
+fn damped_factor(hessian: &Hessian, damping: f32) -> Option<Vec<f32>> {
+    let shortage = (hessian.features() as f32 / hessian.tokens() as f32).max(1.0);
+    let ridge = damping * shortage * hessian.mean_diagonal();
+    (0..RIDGE_TRIES).find_map(|attempt| inverse_factor(hessian, ridge * 10_f32.powi(attempt as i32)))
+}
+
+fn sweep(
+    weight: Matrix<'_>,
+    factor: &[f32],
+    shape: PackedShape,
+    options: &QuantOptions,
+) -> Result<PackedMatrix, QuantError> {
+    let mut draft = Draft::new(shape);
+    let mut rows = draft.rows_mut();
+    let tasks = rows.par_chunks_mut(ROWS_A_TASK).zip(weight.data().par_chunks(ROWS_A_TASK * shape.cols()));
+    tasks.for_each(|(rows, weights)| Task { weights: weights.to_vec(), factor, shape, options }.run(rows));
+    drop(rows);
+    draft.pack()
+}
+
+/// A few rows on their way through the columns.
+struct Task<'a> {
+    /// What is left to round: the weights, corrected for the errors so far.
+    weights: Vec<f32>,
+    factor: &'a [f32],
+    shape: PackedShape,
+    options: &'a QuantOptions,
+}
+
+impl Task<'_> {
+    fn run(mut self, rows: &mut [RowMut<'_>]) {
+        let cols = self.shape.cols();
+        let mut errors = vec![0.0; rows.len() * self.options.block_size];
+        let mut start = 0;
+        while start < cols {
+            let end = cols.min(start + self.options.block_size);
+            let errors = &mut errors[..rows.len() * (end - start)];
+            for (i, row) in rows.iter_mut().enumerate() {
+                let errors = &mut errors[i * (end - start)..][..end - start];
+                self.round_block(row, i, start, errors);
+            }
+            self.correct_beyond(rows.len(), start, end, errors);
+            start = end;
+        }
+    }
+
+    /// Rounds columns `start..` of one row and leaves each column's scaled error in `errors`.
+    fn round_block(&mut self, row: &mut RowMut<'_>, i: usize, start: usize, errors: &mut [f32]) {
+        let (cols, group_size) = (self.shape.cols(), self.shape.group_size());
+        let end = start + errors.len();
+        let mut grid = self.grid_at(row, start);
+        let weights = &mut self.weights[i * cols..][..cols];
+        for col in start..end {
+            if col % group_size == 0 {
+                let group = &weights[col..cols.min(col + group_size)];
+                grid = Grid::fit(group, self.shape.bits(), &self.options.grid);
+                row.set_grid(col / group_size, grid);
+            }
+            let code = grid.code(weights[col]);
+            row.codes[col] = code;
+            let factor = &self.factor[col * cols..][..cols];
+            let error = (weights[col] - grid.weight(code)) / factor[col];
+            errors[col - start] = error;
+            for (weight, u) in weights[col + 1..end].iter_mut().zip(&factor[col + 1..end]) {
+                *weight -= error * u;
+            }
+        }
+    }
+
+    /// The grid in force at column `col`, where a group spans several blocks.
+    fn grid_at(&self, row: &RowMut<'_>, col: usize) -> Grid {
+        let group = col / self.shape.group_size();
+        Grid::new(row.scales[group].to_f32(), row.zeros[group].to_f32(), self.shape.bits())
+    }
+
+    /// Takes the errors of block `start..end` off all columns beyond it.
+    fn correct_beyond(&mut self, rows: usize, start: usize, end: usize, errors: &[f32]) {
+        let cols = self.shape.cols();
+        if end == cols {
+            return;
+        }
+        let errors = MatRef::from_row_major_slice(errors, rows, end - start);
+        let factor = MatRef::from_row_major_slice(self.factor, cols, cols);
+        let factor = factor.submatrix(start, end, end - start, cols - end);
+        let weights = MatMut::from_row_major_slice_mut(&mut self.weights, rows, cols);
+        let weights = weights.submatrix_mut(0, end, rows, cols - end);
+        matmul(weights, Accum::Add, errors, factor, -1.0, Par::Seq);
+    }
+}

@@ -1,0 +1,104 @@
+//! The second moment of a layer's inputs.
+
+use faer::linalg::matmul::triangular::{BlockStructure, matmul};
+use faer::{Accum, MatMut, MatRef, Par};
+
+use crate::QuantError;
+
+/// `H = (2/n) Σ x xᵀ` over `n` calibration tokens: how much an error in each weight of a row hurts.
+///
+/// Weights that read the same inputs (all rows of a matrix; an expert's `w1` and `w3`) share one.
+#[derive(Clone, Debug)]
+pub struct Hessian {
+    features: usize,
+    tokens: usize,
+    /// `Σ x xᵀ`, row-major; only the lower triangle is kept up.
+    sum: Vec<f32>,
+}
+
+impl Hessian {
+    /// A Hessian that has seen no token, for inputs of `features` features.
+    pub fn new(features: usize) -> Self {
+        Self { features, tokens: 0, sum: vec![0.0; features * features] }
+    }
+
+    /// Adds a batch of tokens, `[tokens, features]` row-major.
+    ///
+    /// # Errors
+    /// [`QuantError::NotWholeRows`] for a ragged batch, [`QuantError::InputNotFinite`] if an input is
+    /// infinite or NaN.
+    pub fn add(&mut self, inputs: &[f32]) -> Result<(), QuantError> {
+        let features = self.features;
+        if features == 0 || !inputs.len().is_multiple_of(features) {
+            return Err(QuantError::NotWholeRows { what: "inputs", width: features, found: inputs.len() });
+        }
+        if let Some(at) = inputs.iter().position(|x| !x.is_finite()) {
+            let (token, feature) = (at / features, at % features);
+            return Err(QuantError::InputNotFinite { token, feature, value: inputs[at] });
+        }
+        let tokens = inputs.len() / features;
+        if tokens > 0 {
+            let x = MatRef::from_row_major_slice(inputs, tokens, features);
+            let sum = MatMut::from_row_major_slice_mut(&mut self.sum, features, features);
+            let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+            // One thread here: sums must not depend on how many there are. Callers run experts abreast.
+            matmul(sum, lower, Accum::Add, x.transpose(), full, x, full, 1.0, Par::Seq);
+        }
+        self.tokens += tokens;
+        Ok(())
+    }
+
+    /// Number of input features.
+    pub const fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Tokens seen.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// `H[i][j]`.
+    ///
+    /// # Panics
+    /// If an index is not below [`Hessian::features`].
+    pub fn get(&self, i: usize, j: usize) -> f32 {
+        let scale = 2.0 / self.tokens.max(1) as f32;
+        scale * self.sum[i.max(j) * self.features + i.min(j)]
+    }
+
+    /// Mean of the diagonal.
+    pub fn mean_diagonal(&self) -> f32 {
+        (0..self.features).map(|i| self.get(i, i)).sum::<f32>() / self.features as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_the_definition() {
+        let inputs: Vec<f32> = (0..7 * 5).map(|i| ((i * 31 % 17) as f32 - 8.0) / 4.0).collect();
+        let mut hessian = Hessian::new(5);
+        hessian.add(&inputs[..15]).unwrap();
+        hessian.add(&inputs[15..]).unwrap();
+        hessian.add(&[]).unwrap();
+        assert_eq!(hessian.tokens(), 7);
+        for i in 0..5 {
+            for j in 0..5 {
+                let sum: f32 = inputs.chunks(5).map(|x| x[i] * x[j]).sum();
+                assert!((hessian.get(i, j) - 2.0 / 7.0 * sum).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_inputs_are_named() {
+        let mut hessian = Hessian::new(2);
+        let error = hessian.add(&[1.0, 2.0, 3.0, f32::INFINITY]).unwrap_err();
+        assert_eq!(error, QuantError::InputNotFinite { token: 1, feature: 1, value: f32::INFINITY });
+        assert!(matches!(hessian.add(&[1.0]), Err(QuantError::NotWholeRows { width: 2, found: 1, .. })));
+        assert_eq!(hessian.tokens(), 0);
+    }
+}

@@ -1,0 +1,64 @@
+//! The factor of the inverse Hessian that GPTQ walks along.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::triangular_inverse::invert_lower_triangular;
+use faer::{Mat, Par, Spec};
+
+use crate::Hessian;
+
+/// Upper-triangular `U` with `(H + λI)⁻¹ = Uᵀ U`, row-major, or `None` if the matrix is not positive
+/// definite in `f32`.
+///
+/// Factoring `H` with rows and columns reversed, `P H P = L Lᵀ`, gives `U = P L⁻¹ P` at once: one
+/// Cholesky and one triangular inverse, and never the inverse of `H` itself.
+pub(crate) fn inverse_factor(hessian: &Hessian, ridge: f32) -> Option<Vec<f32>> {
+    let n = hessian.features();
+    let mut lower = Mat::from_fn(n, n, |i, j| {
+        let value = if i >= j { hessian.get(n - 1 - i, n - 1 - j) } else { 0.0 };
+        if i == j { value + ridge } else { value }
+    });
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f32>(n, Par::Seq, Spec::default()));
+    let stack = MemStack::new(&mut memory);
+    cholesky_in_place(lower.as_mut(), Default::default(), Par::Seq, stack, Spec::default()).ok()?;
+    let mut inverse = Mat::<f32>::zeros(n, n);
+    invert_lower_triangular(inverse.as_mut(), lower.as_ref(), Par::Seq);
+    let mut factor = vec![0.0; n * n];
+    for (i, row) in factor.chunks_exact_mut(n).enumerate() {
+        for (j, value) in row.iter_mut().enumerate().skip(i) {
+            *value = inverse[(n - 1 - i, n - 1 - j)];
+        }
+    }
+    factor.iter().all(|value| value.is_finite()).then_some(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_factor_of_the_inverse() {
+        let (n, tokens) = (40, 90);
+        let inputs: Vec<f32> = (0..n * tokens).map(|i| ((i * i * 29 % 103) as f32 - 51.0) / 51.0).collect();
+        let mut hessian = Hessian::new(n);
+        hessian.add(&inputs).unwrap();
+        let u = inverse_factor(&hessian, 0.01).unwrap();
+        // (H + λI) Uᵀ U = I
+        let inverse = |i: usize, j: usize| -> f32 { (0..n).map(|k| u[k * n + i] * u[k * n + j]).sum() };
+        for i in 0..n {
+            for j in 0..n {
+                let ridge = |a: usize, b: usize| if a == b { 0.01 } else { 0.0 };
+                let entry: f32 = (0..n).map(|k| (hessian.get(i, k) + ridge(i, k)) * inverse(k, j)).sum();
+                assert!((entry - f32::from(u8::from(i == j))).abs() < 2e-3, "{i} {j} {entry}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_positive_definite_is_refused() {
+        let mut hessian = Hessian::new(3);
+        hessian.add(&[1.0, 1.0, 1.0]).unwrap();
+        assert!(inverse_factor(&hessian, -0.1).is_none());
+        assert!(inverse_factor(&hessian, 0.1).is_some());
+    }
+}
