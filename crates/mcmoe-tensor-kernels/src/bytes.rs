@@ -20,6 +20,13 @@ impl SharedBytes {
         (*owner).as_ref().get(range.clone())?;
         Some(Self { owner, range })
     }
+
+    /// The `range` of these bytes, sharing their owner, or `None` if it reaches past their end.
+    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+        self.get(range.clone())?;
+        let start = self.range.start;
+        Some(Self { owner: Arc::clone(&self.owner), range: start + range.start..start + range.end })
+    }
 }
 
 impl From<Vec<u8>> for SharedBytes {
@@ -52,6 +59,9 @@ mod tests {
     fn ranges_are_checked() {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![1_u8, 2, 3]);
         assert_eq!(SharedBytes::new(owner.clone(), 1..3).unwrap().to_vec(), [2, 3]);
-        assert!(SharedBytes::new(owner, 2..4).is_none());
+        assert!(SharedBytes::new(owner.clone(), 2..4).is_none());
+        let tail = SharedBytes::new(owner, 1..3).unwrap();
+        assert_eq!(tail.slice(1..2).unwrap().to_vec(), [3]);
+        assert!(tail.slice(1..3).is_none());
     }
 }

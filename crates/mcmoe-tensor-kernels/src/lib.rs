@@ -28,7 +28,7 @@
 //! assert_eq!(y, [2.0, 4.0]);
 //! # Ok::<(), mcmoe_tensor_kernels::KernelError>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bit_width;
 #[cfg(feature = "burn")]
@@ -36,6 +36,7 @@ mod burn_ops;
 mod bytes;
 mod error;
 mod kernels;
+mod mapped;
 mod packed;
 mod shape;
 

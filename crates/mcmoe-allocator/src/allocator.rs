@@ -1,0 +1,74 @@
+//! Factors in, allocation out.
+
+use crate::allocation::Allocation;
+use crate::error::AllocatorError;
+use crate::factors::Factors;
+use crate::measure::Measure;
+use crate::mode::manual::Moves;
+use crate::mode::{manual, mixed, random, uniform};
+use crate::options::{AllocatorOptions, Mode};
+use crate::solver::{Highs, Solver};
+
+/// Allocates bit-widths by the rule and budget of its options.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Allocator {
+    options: AllocatorOptions,
+}
+
+impl Allocator {
+    /// An allocator with these options.
+    #[must_use]
+    pub fn new(options: AllocatorOptions) -> Self {
+        Self { options }
+    }
+
+    /// One width per expert, by HiGHS where the mode needs a solver.
+    ///
+    /// The same factors and options give the same allocation in every run.
+    ///
+    /// # Errors
+    /// Invalid factors or options, a budget that nothing fits ([`AllocatorError::Infeasible`] with
+    /// the smallest size that would do), or a failing solver.
+    pub fn allocate(&self, factors: &Factors) -> Result<Allocation, AllocatorError> {
+        self.allocate_with(&Highs, factors)
+    }
+
+    /// The same with another solver.
+    ///
+    /// # Errors
+    /// As [`Allocator::allocate`].
+    pub fn allocate_with(
+        &self,
+        solver: &dyn Solver,
+        factors: &Factors,
+    ) -> Result<Allocation, AllocatorError> {
+        let options = &self.options;
+        factors.validate_shape()?;
+        let measure = Measure::new(options.budget, options.storage.as_ref(), factors)?;
+        match options.mode {
+            Mode::Mixed => {
+                let (bits, objective) = mixed::allocate(factors, options, &measure, solver)?;
+                let allocation = self.stamped(bits);
+                Ok(Allocation {
+                    objective: Some(objective),
+                    exponents: Some(options.exponents),
+                    ..allocation
+                })
+            }
+            Mode::Uniform => Ok(self.stamped(uniform::allocate(factors, options.budget, &measure)?)),
+            Mode::Random => {
+                let allocation = self.stamped(random::allocate(factors, &measure, options.seed)?);
+                Ok(Allocation { seed: Some(options.seed), ..allocation })
+            }
+            Mode::Manual { high, low } => {
+                let bits = manual::allocate(factors, options, &measure, Moves { high, low })?;
+                Ok(Allocation { exponents: Some(options.exponents), ..self.stamped(bits) })
+            }
+        }
+    }
+
+    fn stamped(&self, bits: Vec<Vec<u8>>) -> Allocation {
+        let Self { options } = self;
+        Allocation { mode: Some(options.mode), budget: Some(options.budget), ..Allocation::new(bits) }
+    }
+}

@@ -1,0 +1,81 @@
+//! Validation of factors, one function per group of fields.
+
+use super::Factors;
+use crate::error::AllocatorError;
+use crate::widths;
+
+/// Counts and candidate widths.
+pub(super) fn shape(factors: &Factors) -> Result<(), AllocatorError> {
+    not_empty("num_layers", factors.num_layers)?;
+    not_empty("num_experts", factors.num_experts)?;
+    widths::check(&factors.bits)
+}
+
+/// The tables that routing alone gives.
+pub(super) fn routing(factors: &Factors) -> Result<(), AllocatorError> {
+    table("frequency", &factors.frequency, factors)?;
+    table("weight", &factors.weight, factors)
+}
+
+/// The table of quantization losses.
+pub(super) fn quant_loss(factors: &Factors) -> Result<(), AllocatorError> {
+    let field = "quant_loss";
+    length(field, None, None, factors.num_layers, factors.quant_loss.len())?;
+    for (layer, experts) in factors.quant_loss.iter().enumerate() {
+        length(field, Some(layer), None, factors.num_experts, experts.len())?;
+        for (expert, losses) in experts.iter().enumerate() {
+            length(field, Some(layer), Some(expert), factors.bits.len(), losses.len())?;
+            for &loss in losses {
+                number(field, layer, Some(expert), loss)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pruning thresholds, if there are any.
+pub(super) fn ratio_median(factors: &Factors) -> Result<(), AllocatorError> {
+    let Some(medians) = &factors.ratio_median else { return Ok(()) };
+    length("ratio_median", None, None, factors.num_layers, medians.len())?;
+    medians.iter().enumerate().try_for_each(|(layer, &m)| number("ratio_median", layer, None, m))
+}
+
+fn table(field: &'static str, rows: &[Vec<f64>], factors: &Factors) -> Result<(), AllocatorError> {
+    length(field, None, None, factors.num_layers, rows.len())?;
+    for (layer, row) in rows.iter().enumerate() {
+        length(field, Some(layer), None, factors.num_experts, row.len())?;
+        for (expert, &value) in row.iter().enumerate() {
+            number(field, layer, Some(expert), value)?;
+        }
+    }
+    Ok(())
+}
+
+fn not_empty(field: &'static str, count: usize) -> Result<(), AllocatorError> {
+    if count == 0 { Err(AllocatorError::Empty { field }) } else { Ok(()) }
+}
+
+fn length(
+    field: &'static str,
+    layer: Option<usize>,
+    expert: Option<usize>,
+    expected: usize,
+    found: usize,
+) -> Result<(), AllocatorError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(AllocatorError::Shape { field, layer, expert, expected, found })
+}
+
+fn number(
+    field: &'static str,
+    layer: usize,
+    expert: Option<usize>,
+    value: f64,
+) -> Result<(), AllocatorError> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(AllocatorError::Value { field, layer: Some(layer), expert, value })
+}

@@ -1,0 +1,77 @@
+//! Reading and durable writing of the JSON files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::AllocatorError;
+
+/// Parses `json`; `what` names the expected content in the error.
+pub(crate) fn parse<T: DeserializeOwned>(json: &str, what: &'static str) -> Result<T, AllocatorError> {
+    serde_json::from_str(json).map_err(|source| AllocatorError::Json { what, path: None, source })
+}
+
+/// Compact JSON of `value`.
+pub(crate) fn print<T: Serialize>(value: &T, what: &'static str) -> Result<String, AllocatorError> {
+    serde_json::to_string(value).map_err(|source| AllocatorError::Json { what, path: None, source })
+}
+
+/// Reads the file at `path` and hands its text to `parse`, whose errors get the path added.
+pub(crate) fn read<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, AllocatorError>,
+) -> Result<T, AllocatorError> {
+    let text = fs::read_to_string(path).map_err(|source| io_error("read", path, source))?;
+    parse(&text).map_err(|error| match error {
+        AllocatorError::Json { what, source, .. } => {
+            AllocatorError::Json { what, path: Some(path.to_owned()), source }
+        }
+        other => AllocatorError::InFile { path: path.to_owned(), source: Box::new(other) },
+    })
+}
+
+/// Writes `text` to `path` so that a crash leaves either the old file or the new one, never a part.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), AllocatorError> {
+    let temporary = sibling(path);
+    let written = write_synced(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_directory(path));
+    written.map_err(|source| {
+        // The file is already gone when only the last step failed.
+        let _ = fs::remove_file(&temporary);
+        io_error("write", path, source)
+    })
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// A name beside `path` that no other writer of this machine uses: a rename within one folder is atomic.
+fn sibling(path: &Path) -> PathBuf {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}-{}.tmp", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    path.with_file_name(name)
+}
+
+/// Makes the rename itself durable; only Unix lets a folder be opened for that.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> AllocatorError {
+    AllocatorError::Io { action, path: path.to_owned(), source }
+}

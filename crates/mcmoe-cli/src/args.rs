@@ -1,0 +1,289 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use mcmoe_mixtral::Device;
+use mcmoe_mixtral::dataset::DataSpec;
+
+/// Compress Mixtral to 1.5-2.5 bits an expert weight and run it.
+#[derive(Parser)]
+#[command(name = "mcmoe", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say more on stderr: -v what is done, -vv details, -vvv everything; RUST_LOG overrides it
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Compress a model: measure its experts, give each 1, 2 or 3 bits, quantize, pack, save
+    Compress(CompressArgs),
+    /// Measure how much each expert matters (the first step of compress)
+    Factors(FactorsArgs),
+    /// Decide the bits of each expert from measured factors (the second step of compress)
+    Allocate(AllocateArgs),
+    /// Perplexity of a model, dense or compressed
+    Eval(EvalArgs),
+    /// Continue a prompt
+    Generate(GenerateArgs),
+    /// Sizes and bit-widths of a folder
+    Inspect(InspectArgs),
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("size_goal"))]
+pub(crate) struct CompressArgs {
+    /// Folder of the dense model, as downloaded from Hugging Face
+    pub(crate) model_dir: PathBuf,
+    /// Folder to create
+    #[arg(short, long, value_name = "OUT_DIR")]
+    pub(crate) output: PathBuf,
+    /// Average code bits over experts, scales not counted [default: 2.0]
+    #[arg(long, value_name = "BITS", group = "size_goal")]
+    pub(crate) expert_bits: Option<f64>,
+    /// Size of the whole folder, for example 14GiB
+    #[arg(long, value_parser = parse_size, group = "size_goal")]
+    pub(crate) size: Option<u64>,
+    /// Stored bits a weight over all experts, scales and zero points included
+    #[arg(long, value_name = "BITS", group = "size_goal")]
+    pub(crate) bpw: Option<f64>,
+    /// Bits of the attention projections: 1, 2, 3, 4 or 8
+    #[arg(long, value_name = "BITS", default_value_t = 4)]
+    pub(crate) attention_bits: u8,
+    /// Weights that share a scale and a zero point, a multiple of 8
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) group_size: usize,
+    /// How weights are rounded
+    #[arg(long, value_enum, default_value_t = MethodArg::Gptq)]
+    pub(crate) method: MethodArg,
+    #[command(flatten)]
+    pub(crate) calibration: CalibrationArgs,
+    /// Bit-widths decided beforehand: a JSON file with "bits", [layer][expert]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "size_goal"])]
+    pub(crate) allocation: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ModeArgs {
+    /// How bits are shared out among experts
+    #[arg(long, value_enum, default_value_t = ModeArg::Mixed)]
+    pub(crate) mode: ModeArg,
+    /// Manual mode: experts of each block that get one bit more
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) high: usize,
+    /// Manual mode: experts of each block that get one bit less
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) low: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct CalibrationArgs {
+    /// Text to calibrate on: wikitext2:PATH, ptb:PATH, c4:PATH, math:PATH, text:PATH or
+    /// mix:SPEC,SPEC,…; text, JSON lines, .gz or parquet
+    #[arg(long, value_name = "KIND:PATH")]
+    pub(crate) calibration: Option<DataSpec>,
+    /// Number of sequences
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) samples: usize,
+    /// Tokens a sequence [default: 2048, or what the model was made for if that is less]
+    #[arg(long, value_name = "N")]
+    pub(crate) seq_len: Option<usize>,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct FactorsArgs {
+    /// Folder of the dense model
+    pub(crate) model_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) calibration: CalibrationArgs,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Weights that share a scale and a zero point
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) group_size: usize,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+}
+
+#[derive(Args)]
+pub(crate) struct AllocateArgs {
+    /// Factors, as written by `mcmoe factors`
+    pub(crate) factors: PathBuf,
+    /// Average code bits over experts
+    #[arg(long, value_name = "BITS", default_value_t = 2.0)]
+    pub(crate) expert_bits: f64,
+    /// Exponent of the frequency
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) alpha: f64,
+    /// Exponent of the routing weight
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) beta: f64,
+    /// Exponent of the quantization loss
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) gamma: f64,
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
+    /// Seed of random mode
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct PruneArgs {
+    /// Drop experts that hardly matter for a token (online dynamic pruning)
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// With --prune: share of the tokens of a sequence that keep all their experts
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    pub(crate) protect: f32,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    /// Folder of the model, dense or compressed
+    pub(crate) dir: PathBuf,
+    /// Text to predict: wikitext2:PATH, ptb:PATH, c4:PATH, math:PATH, text:PATH or mix:…
+    #[arg(long, value_name = "KIND:PATH")]
+    pub(crate) dataset: DataSpec,
+    /// Tokens a window [default: 2048, or what the model was made for if that is less]
+    #[arg(long, value_name = "N")]
+    pub(crate) seq_len: Option<usize>,
+    /// Windows from the start of the text [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) windows: Option<usize>,
+    #[command(flatten)]
+    pub(crate) prune: PruneArgs,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateArgs {
+    /// Folder of the model, dense or compressed
+    pub(crate) dir: PathBuf,
+    /// Text to continue
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Tokens to generate at the most
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) max_new_tokens: usize,
+    /// Randomness; 0 takes the best token every time
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+    /// Choose among the K best tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: usize,
+    /// Choose among the best tokens that make up this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f32,
+    /// Above 1, tokens seen before become less likely
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+    /// Seed of the choice
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Put the beginning-of-text token `<s>` before the prompt
+    #[arg(long)]
+    pub(crate) bos: bool,
+    #[command(flatten)]
+    pub(crate) prune: PruneArgs,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Print one JSON object at the end instead of streaming text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectArgs {
+    /// Folder of the model, dense or compressed
+    pub(crate) dir: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum MethodArg {
+    /// Rounding with error feedback; needs calibration text
+    Gptq,
+    /// Half-quadratic; needs no data
+    Hqq,
+    /// Round to nearest; needs no data
+    Rtn,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// The integer program: bits where they save most
+    Mixed,
+    /// The same width for every expert
+    Uniform,
+    /// A random choice within the size
+    Random,
+    /// One bit more for the most, one less for the least significant experts
+    Manual,
+}
+
+/// Bytes with an optional unit: `14GiB`, `500MB`, `1048576`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, bytes) = unit.unwrap_or((text, 1));
+    let wrong = || format!("{text:?} is not a size; write for example 14GiB or 500MB");
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    if number.is_finite() && number > 0.0 { Ok((number * bytes as f64) as u64) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("14GiB"), Ok(14 << 30));
+        assert_eq!(parse_size("1.5 MB"), Ok(1_500_000));
+        assert_eq!(parse_size("77"), Ok(77));
+        assert!(parse_size("GiB").is_err() && parse_size("-1GiB").is_err() && parse_size("9XB").is_err());
+    }
+}

@@ -1,0 +1,26 @@
+//! `mcmoe allocate`.
+
+use mcmoe_mixtral::{Allocator, AllocatorOptions, Budget, Exponents, Factors};
+
+use super::{Failure, shared};
+use crate::args::AllocateArgs;
+use crate::output;
+
+pub(crate) fn run(args: &AllocateArgs) -> Result<(), Failure> {
+    let factors = Factors::read(&args.factors)?;
+    let exponents = Exponents::default().alpha(args.alpha).beta(args.beta).gamma(args.gamma);
+    let options = AllocatorOptions::default()
+        .mode(shared::mode(&args.mode))
+        .budget(Budget::ExpertBits(args.expert_bits))
+        .exponents(exponents)
+        .seed(args.seed);
+    let allocation = Allocator::new(options).allocate(&factors)?;
+    allocation.write(&args.output)?;
+    output::line(&format!(
+        "{} layers of {} experts, {:.3} bits on average: {}",
+        allocation.bits.len(),
+        factors.num_experts,
+        allocation.average_bits(),
+        args.output.display()
+    ))
+}

@@ -1,0 +1,38 @@
+//! `mcmoe factors`.
+
+use mcmoe_mixtral::calibrate::{Calibration, FactorOptions, collect_factors};
+use mcmoe_mixtral::folder::ModelFolder;
+use mcmoe_mixtral::{Factors, MixtralError, OnDevice, PackedOps, Tokenizer};
+
+use super::{Failure, shared};
+use crate::args::FactorsArgs;
+use crate::progress::Reporter;
+
+pub(crate) fn run(args: FactorsArgs) -> Result<(), Failure> {
+    let folder = ModelFolder::open(&args.model_dir)?;
+    let Some(calibration) = shared::calibration(args.calibration, folder.config()) else {
+        return Err(Failure::Usage(
+            "--calibration KIND:PATH is needed, for example wikitext2:train.txt".into(),
+        ));
+    };
+    let options = FactorOptions::default().group_size(args.group_size);
+    let data = calibration.record().data.join(", ");
+    let mut factors = args.device.run(Collect { folder: &folder, calibration, options })?;
+    factors.calibration = Some(data);
+    Ok(factors.write(&args.output)?)
+}
+
+struct Collect<'a> {
+    folder: &'a ModelFolder,
+    calibration: Calibration,
+    options: FactorOptions,
+}
+
+impl OnDevice for Collect<'_> {
+    type Output = Factors;
+
+    fn run<B: PackedOps>(self, device: &B::Device) -> Result<Factors, MixtralError> {
+        let samples = self.calibration.tokenize(&Tokenizer::read(self.folder.dir())?)?.blocks()?;
+        collect_factors::<B>(&self.folder.source(), &samples, &self.options, device, &Reporter::new())
+    }
+}

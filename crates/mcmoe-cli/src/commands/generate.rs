@@ -1,0 +1,75 @@
+//! `mcmoe generate`.
+
+use mcmoe_mixtral::folder::ModelFolder;
+use mcmoe_mixtral::generate::{GenerateOptions, Generation, Sampling, generate};
+use mcmoe_mixtral::model::Mixtral;
+use mcmoe_mixtral::{MixtralError, PackedOps, Tokenizer};
+use serde::Serialize;
+
+use super::{Failure, shared};
+use crate::args::GenerateArgs;
+use crate::output;
+
+pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
+    let mut written = Ok(());
+    let mut emit = |text: &str| {
+        if !args.json && written.is_ok() {
+            written = output::piece(text);
+        }
+    };
+    let result = shared::with_model(&args.dir, &args.prune, args.device, Run { args, emit: &mut emit })?;
+    written?;
+    let speed = |tokens: usize, time: std::time::Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+    let decode_speed = speed(result.tokens.len().saturating_sub(1), result.decode);
+    if args.json {
+        return output::json(&Report {
+            prompt: &args.prompt,
+            text: &result.text,
+            tokens: &result.tokens,
+            pruned_fraction: result.pruned_fraction,
+            decode_tokens_per_second: decode_speed,
+        });
+    }
+    tracing::info!(
+        tokens = result.tokens.len(),
+        decode_tokens_per_second = decode_speed,
+        pruned_fraction = result.pruned_fraction,
+        "generated"
+    );
+    output::line("")
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    prompt: &'a str,
+    text: &'a str,
+    tokens: &'a [u32],
+    pruned_fraction: f64,
+    decode_tokens_per_second: f64,
+}
+
+struct Run<'a> {
+    args: &'a GenerateArgs,
+    emit: &'a mut dyn FnMut(&str),
+}
+
+impl shared::WithModel for Run<'_> {
+    type Output = Generation;
+
+    fn run<B: PackedOps>(self, folder: &ModelFolder, model: &Mixtral<B>) -> Result<Generation, MixtralError> {
+        let args = self.args;
+        let tokenizer = Tokenizer::read(folder.dir())?;
+        let mut prompt = tokenizer.encode(&args.prompt)?;
+        if args.bos {
+            prompt.splice(0..0, tokenizer.token_id("<s>"));
+        }
+        let sampling = Sampling::default()
+            .temperature(args.temperature)
+            .top_k(args.top_k)
+            .top_p(args.top_p)
+            .repetition_penalty(args.repetition_penalty)
+            .seed(args.seed);
+        let options = GenerateOptions::default().max_new_tokens(args.max_new_tokens).sampling(sampling);
+        generate(model, &tokenizer, &prompt, &options, self.emit)
+    }
+}

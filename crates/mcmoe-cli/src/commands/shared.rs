@@ -1,0 +1,74 @@
+//! What several commands do with their arguments.
+
+use std::path::Path;
+
+use mcmoe_mixtral::calibrate::Calibration;
+use mcmoe_mixtral::folder::ModelFolder;
+use mcmoe_mixtral::model::{Mixtral, Pruning};
+use mcmoe_mixtral::{Device, MixtralConfig, MixtralError, OnDevice, PackedOps};
+
+use crate::args::{CalibrationArgs, ModeArg, ModeArgs, PruneArgs};
+
+/// Tokens a sequence where the user does not say.
+const DEFAULT_SEQ_LEN: usize = 2048;
+
+/// The tokens a sequence: what the user says, else 2048, but no more than the model was made for.
+pub(super) fn seq_len(wanted: Option<usize>, config: &MixtralConfig) -> usize {
+    let most = config.max_position_embeddings().unwrap_or(DEFAULT_SEQ_LEN);
+    wanted.unwrap_or_else(|| DEFAULT_SEQ_LEN.min(most))
+}
+
+/// The calibration that the arguments describe, if any.
+pub(super) fn calibration(args: CalibrationArgs, config: &MixtralConfig) -> Option<Calibration> {
+    let seq_len = seq_len(args.seq_len, config);
+    let calibration = Calibration::new(args.calibration?);
+    Some(calibration.samples(args.samples).seq_len(seq_len).seed(args.seed))
+}
+
+pub(super) fn mode(args: &ModeArgs) -> mcmoe_mixtral::Mode {
+    match args.mode {
+        ModeArg::Mixed => mcmoe_mixtral::Mode::Mixed,
+        ModeArg::Uniform => mcmoe_mixtral::Mode::Uniform,
+        ModeArg::Random => mcmoe_mixtral::Mode::Random,
+        ModeArg::Manual => mcmoe_mixtral::Mode::Manual { high: args.high, low: args.low },
+    }
+}
+
+/// Work with a loaded model.
+pub(super) trait WithModel {
+    type Output;
+
+    fn run<B: PackedOps>(
+        self,
+        folder: &ModelFolder,
+        model: &Mixtral<B>,
+    ) -> Result<Self::Output, MixtralError>;
+}
+
+/// Opens the folder, loads the model on `device` with the wanted pruning and does `work` with it.
+pub(super) fn with_model<W: WithModel>(
+    dir: &Path,
+    prune: &PruneArgs,
+    device: Device,
+    work: W,
+) -> Result<W::Output, MixtralError> {
+    let folder = ModelFolder::open(dir)?;
+    let pruning = if prune.prune { Some(folder.pruning(prune.protect)?) } else { None };
+    device.run(Loaded { folder: &folder, pruning, work })
+}
+
+struct Loaded<'a, W> {
+    folder: &'a ModelFolder,
+    pruning: Option<Pruning>,
+    work: W,
+}
+
+impl<W: WithModel> OnDevice for Loaded<'_, W> {
+    type Output = W::Output;
+
+    fn run<B: PackedOps>(self, device: &B::Device) -> Result<W::Output, MixtralError> {
+        let mut model = self.folder.model::<B>(device)?;
+        model.set_pruning(self.pruning)?;
+        self.work.run(self.folder, &model)
+    }
+}

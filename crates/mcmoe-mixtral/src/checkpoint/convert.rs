@@ -1,0 +1,38 @@
+//! Weights of any floating type as `f32`.
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+/// The little-endian elements in `bytes` as `f32`, or `None` for a type that holds no weights.
+pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let values = match dtype {
+        Dtype::BF16 => map(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F16 => map(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
+        Dtype::F32 => map(bytes, f32::from_le_bytes),
+        _ => return None,
+    };
+    Some(values)
+}
+
+fn map<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    elements.par_iter().with_min_len(1 << 16).map(|element| read(*element)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_weight_type_is_read() {
+        let values = [0.0_f32, -1.5, 2.0, 0.375];
+        let bf16s: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        let f16s: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        for (dtype, bytes) in [(Dtype::BF16, bf16s), (Dtype::F16, f16s), (Dtype::F32, f32s)] {
+            assert_eq!(to_f32(dtype, &bytes).unwrap(), values, "{dtype:?}");
+        }
+        assert!(to_f32(Dtype::I64, &[0; 8]).is_none());
+    }
+}

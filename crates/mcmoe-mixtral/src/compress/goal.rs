@@ -1,0 +1,126 @@
+//! How large the result may be, in the three ways people say it.
+
+use std::fs;
+use std::path::Path;
+
+use mcmoe_allocator::{Budget, Storage};
+use mcmoe_quant::{BitWidth, PackedShape};
+
+use super::CompressOptions;
+use crate::folder::{MatrixInfo, MatrixKind, ModelFolder, files};
+use crate::model::{LayerWidths, names, weight};
+use crate::{MixtralConfig, MixtralError};
+
+/// Room for a tensor's entry in a shard's header and in the index.
+const ENTRY_BYTES: u64 = 320;
+/// Room for `config.json`, the JSON reports' fixed parts and headers.
+const FIXED_BYTES: u64 = 64 << 10;
+
+/// The size that the result must stay within.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SizeGoal {
+    /// Average code bits over experts, as arXiv 2410.06270 counts.
+    ExpertBits(f64),
+    /// Stored bits a weight over all experts, scales and zero points included.
+    BitsPerWeight(f64),
+    /// Bytes of the whole folder.
+    Bytes(u64),
+}
+
+impl SizeGoal {
+    /// Stored bits a weight of every width, exact for this model's matrices.
+    pub(super) fn storage(&self, config: &MixtralConfig, group_size: usize) -> Result<Storage, MixtralError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let weights = config.weights_per_expert();
+        let bytes = |bits: BitWidth| {
+            let shape = |rows, cols| PackedShape::new(rows, cols, bits, group_size);
+            Ok::<_, mcmoe_quant::KernelError>(
+                2 * shape(inner, hidden)?.total_bytes() + shape(hidden, inner)?.total_bytes(),
+            )
+        };
+        let mut table = Vec::with_capacity(CompressOptions::WIDTHS.len());
+        for width in CompressOptions::WIDTHS {
+            let bytes = BitWidth::new(width).and_then(bytes);
+            let bytes = bytes.map_err(|e| MixtralError::shape("--group-size", &e))?;
+            table.push((width, bytes as f64 * 8.0 / weights as f64));
+        }
+        Ok(Storage::table(table).weights_per_expert(weights as u64))
+    }
+
+    /// What is left for the experts.
+    pub(super) fn budget(
+        &self,
+        folder: &ModelFolder,
+        options: &CompressOptions,
+    ) -> Result<Budget, MixtralError> {
+        match *self {
+            Self::ExpertBits(bits) => Ok(Budget::ExpertBits(bits)),
+            Self::BitsPerWeight(bits_per_weight) => Ok(Budget::StoredBits { bits_per_weight }),
+            Self::Bytes(bytes) => {
+                let others = bytes_besides_experts(folder, options)?;
+                match bytes.checked_sub(others) {
+                    Some(left) => Ok(Budget::Bytes(left)),
+                    None => {
+                        let reason = format!("everything but the experts takes {others} bytes already");
+                        Err(MixtralError::option("--size", reason))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes sure that a folder of so many bytes was what was asked for.
+    pub(super) fn check_result(&self, dir: &Path) -> Result<(), MixtralError> {
+        let Self::Bytes(most) = *self else { return Ok(()) };
+        let size = folder_bytes(dir)?;
+        if size <= most {
+            return Ok(());
+        }
+        Err(MixtralError::option("--size", format!("the result would take {size} bytes, more than {most}")))
+    }
+}
+
+/// Bytes of all files in `dir`.
+pub(crate) fn folder_bytes(dir: &Path) -> Result<u64, MixtralError> {
+    let refused = |e| MixtralError::read(dir, e);
+    let mut total = 0;
+    for entry in fs::read_dir(dir).map_err(refused)? {
+        let metadata = entry.and_then(|entry| entry.metadata()).map_err(refused)?;
+        total += if metadata.is_file() { metadata.len() } else { 0 };
+    }
+    Ok(total)
+}
+
+/// Attention, dense tensors, headers, reports and the files that travel along.
+fn bytes_besides_experts(folder: &ModelFolder, options: &CompressOptions) -> Result<u64, MixtralError> {
+    let config = folder.config();
+    let attention =
+        BitWidth::new(options.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
+    let experts = vec![attention; config.num_local_experts];
+    let widths = LayerWidths { attention, experts, group_size: options.group_size };
+    let (mut bytes, mut entries) = (FIXED_BYTES, 0);
+    let dense =
+        |name: &str| Ok::<_, MixtralError>(folder.checkpoint().tensor(&weight(name))?.bytes.len() as u64);
+    let mut tensors = vec![names::EMBED.to_owned(), names::NORM.to_owned()];
+    if !config.tie_word_embeddings {
+        tensors.push(names::HEAD.to_owned());
+    }
+    for l in 0..config.num_hidden_layers {
+        tensors.extend([names::input_norm(l), names::post_attention_norm(l), names::gate(l)]);
+        for matrix in MatrixInfo::of_layer(config, l) {
+            entries += 4; // three tensors and a line of the report
+            if matrix.kind == MatrixKind::Attention {
+                let shape = matrix.shape(&widths).map_err(|e| MixtralError::shape("--group-size", &e))?;
+                bytes += shape.total_bytes() as u64;
+            }
+        }
+    }
+    for name in &tensors {
+        bytes += dense(name)?;
+    }
+    for name in files::COPIED {
+        bytes += fs::metadata(folder.dir().join(name)).map_or(0, |metadata| metadata.len());
+    }
+    Ok(bytes + (entries + tensors.len() as u64) * ENTRY_BYTES)
+}

@@ -1,0 +1,53 @@
+//! `report.json`: what was done and what it cost.
+
+use mcmoe_quant::{ErrorReport, Fallback};
+use serde::{Deserialize, Serialize};
+
+use super::CompressOptions;
+use crate::calibrate::CalibrationRecord;
+
+/// The record of a compression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CompressReport {
+    /// Version of this crate.
+    pub version: String,
+    /// The quantizer.
+    pub quantizer: String,
+    /// What the model was calibrated on.
+    pub calibration: Option<CalibrationRecord>,
+    /// Every packed matrix, layer by layer.
+    pub matrices: Vec<MatrixReport>,
+}
+
+/// One packed matrix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MatrixReport {
+    /// Full name, without `.weight`.
+    pub name: String,
+    /// Bits a code.
+    pub bits: u8,
+    /// Calibration tokens that reached it; absent for methods that need none.
+    pub tokens: Option<usize>,
+    /// What was lost.
+    #[serde(flatten)]
+    pub errors: ErrorReport,
+}
+
+impl CompressReport {
+    pub(super) fn new(options: &CompressOptions) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            quantizer: options.quantizer().to_owned(),
+            calibration: options.calibration.as_ref().map(|calibration| calibration.record()),
+            matrices: Vec::new(),
+        }
+    }
+}
+
+/// Matrices that calibration did not reach well enough to be quantized as asked.
+pub fn rarely_reached(report: &CompressReport) -> impl Iterator<Item = (&MatrixReport, Fallback)> {
+    let calibrated = report.matrices.iter().filter(|matrix| matrix.tokens.is_some());
+    calibrated.filter_map(|matrix| matrix.errors.fallback.map(|fallback| (matrix, fallback)))
+}

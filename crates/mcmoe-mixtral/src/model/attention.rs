@@ -1,0 +1,141 @@
+//! Grouped-query attention with rotary positions and, where the config asks, a sliding window.
+
+use std::ops::Range;
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Tensor, TensorData};
+use mcmoe_tensor_kernels::PackedOps;
+
+use super::cache::LayerCache;
+use super::rope::Angles;
+use super::{Linear, to_host};
+use crate::MixtralConfig;
+
+/// Query positions whose scores are held at a time.
+const TILE: usize = 256;
+
+/// The attention of one layer.
+#[derive(Clone, Debug)]
+pub struct Attention<B: PackedOps> {
+    /// `[heads · head_dim, hidden]`.
+    pub q_proj: Linear<B>,
+    /// `[kv_heads · head_dim, hidden]`.
+    pub k_proj: Linear<B>,
+    /// `[kv_heads · head_dim, hidden]`.
+    pub v_proj: Linear<B>,
+    /// `[hidden, heads · head_dim]`.
+    pub o_proj: Linear<B>,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) window: Option<usize>,
+}
+
+/// What attention hands on: the heads' outputs and how much each token was looked at.
+pub(crate) struct Attended<B: PackedOps> {
+    /// Outputs of all heads side by side, `[tokens, heads · head_dim]`: the input of `o_proj`.
+    pub context: Tensor<B, 2>,
+    /// For each sequence of the batch and each of its new tokens j, `Σ_{i≥j} A_ij` of the head-mean
+    /// attention matrix. Empty unless asked for.
+    pub received: Vec<Vec<f32>>,
+}
+
+impl<B: PackedOps> Attention<B> {
+    /// An attention with these projections and `config`'s heads.
+    pub fn new(projections: [Linear<B>; 4], config: &MixtralConfig) -> Self {
+        let [q_proj, k_proj, v_proj, o_proj] = projections;
+        Self {
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            window: config.sliding_window,
+        }
+    }
+
+    /// Attention up to, not including, `o_proj`, for a batch of sequences of equal length.
+    ///
+    /// `x` is the normalised input `[batch · len, hidden]`. With `column_sums`, the attention that
+    /// each new token receives is summed up tile by tile; no attention matrix is ever whole.
+    pub(crate) fn attend(
+        &self,
+        x: Tensor<B, 2>,
+        batch: usize,
+        angles: &Angles<B>,
+        cache: &mut LayerCache<B>,
+        column_sums: bool,
+    ) -> Attended<B> {
+        let len = x.dims()[0] / batch;
+        let split = |y: Tensor<B, 2>, heads| y.reshape([batch, len, heads, self.head_dim]).swap_dims(1, 2);
+        let queries = angles.rotate(split(self.q_proj.forward(x.clone()), self.heads));
+        let keys = angles.rotate(split(self.k_proj.forward(x.clone()), self.kv_heads));
+        let values = split(self.v_proj.forward(x), self.kv_heads);
+        let past = cache.len();
+        let [keys, values] = cache.extend([keys, values]);
+
+        let mut received = vec![vec![0.0; if column_sums { len } else { 0 }]; batch];
+        let mut contexts = Vec::with_capacity(len.div_ceil(TILE));
+        for start in (0..len).step_by(TILE) {
+            let tile = start..len.min(start + TILE);
+            let attention = self.weights(queries.clone().narrow(2, start, tile.len()), &keys, past + start);
+            if column_sums {
+                add_column_sums(&mut received, attention.clone(), past);
+            }
+            let seen = past + tile.end;
+            contexts.push(self.mix(attention, values.clone().narrow(2, 0, seen)));
+        }
+        let context = Tensor::cat(contexts, 2).swap_dims(1, 2);
+        Attended { context: context.reshape([batch * len, self.heads * self.head_dim]), received }
+    }
+
+    /// Attention weights of a tile of queries whose first is at position `first`:
+    /// `[batch, heads, tile, positions up to the tile's end]`.
+    fn weights(&self, queries: Tensor<B, 4>, keys: &Tensor<B, 4>, first: usize) -> Tensor<B, 4> {
+        let [batch, heads, tile, width] = queries.dims();
+        let seen = first + tile;
+        let keys = keys.clone().narrow(2, 0, seen);
+        // Query heads of a group lie side by side, so they fold into the rows of one product.
+        let folded = queries.reshape([batch, self.kv_heads, heads / self.kv_heads * tile, width]);
+        let scores = folded.matmul(keys.swap_dims(2, 3)).div_scalar((width as f64).sqrt());
+        let mut scores = scores.reshape([batch, heads, tile, seen]);
+        if let Some(mask) = self.mask(first..seen, &scores.device()) {
+            scores = scores + mask;
+        }
+        softmax(scores, 3)
+    }
+
+    /// `Σ A v` of a tile, `[batch, heads, tile, head_dim]`.
+    fn mix(&self, attention: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [batch, heads, tile, seen] = attention.dims();
+        let folded = attention.reshape([batch, self.kv_heads, heads / self.kv_heads * tile, seen]);
+        folded.matmul(values).reshape([batch, heads, tile, self.head_dim])
+    }
+
+    /// `-∞` where a query may not look, `[1, 1, queries, positions]`; `None` where all may.
+    fn mask(&self, queries: Range<usize>, device: &B::Device) -> Option<Tensor<B, 4>> {
+        let window = self.window.unwrap_or(usize::MAX);
+        if queries.len() == 1 && queries.end <= window {
+            return None;
+        }
+        let seen = queries.end;
+        let visible = |query: usize, key: usize| key <= query && query - key < window;
+        let value = |query, key| if visible(query, key) { 0.0 } else { f32::NEG_INFINITY };
+        let values: Vec<f32> =
+            queries.clone().flat_map(|query| (0..seen).map(move |key| value(query, key))).collect();
+        Some(Tensor::from_data(TensorData::new(values, [1, 1, queries.len(), seen]), device))
+    }
+}
+
+/// Adds a tile's attention, averaged over heads and summed over queries, to the new tokens' totals.
+fn add_column_sums<B: PackedOps>(received: &mut [Vec<f32>], attention: Tensor<B, 4>, past: usize) {
+    let seen = attention.dims()[3];
+    let sums = to_host(attention.mean_dim(1).sum_dim(2));
+    for (totals, sums) in received.iter_mut().zip(sums.chunks_exact(seen)) {
+        for (total, sum) in totals.iter_mut().zip(&sums[past..]) {
+            *total += sum;
+        }
+    }
+}

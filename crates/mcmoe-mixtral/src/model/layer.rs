@@ -1,0 +1,94 @@
+//! One decoder layer.
+
+use burn::tensor::Tensor;
+use mcmoe_tensor_kernels::PackedOps;
+
+use super::attention::Attended;
+use super::cache::LayerCache;
+use super::rope::Angles;
+use super::{Activations, Attention, MoeBlock, Pruning, RmsNorm, Routing, to_host};
+
+/// A decoder layer: attention, then experts, each around the residual stream.
+#[derive(Clone, Debug)]
+pub struct DecoderLayer<B: PackedOps> {
+    /// Before attention.
+    pub input_norm: RmsNorm<B>,
+    /// Tokens look at each other.
+    pub attention: Attention<B>,
+    /// Before the experts.
+    pub post_attention_norm: RmsNorm<B>,
+    /// Router and experts.
+    pub moe: MoeBlock<B>,
+}
+
+/// What a batch of sequences of equal length shares through the layers.
+pub struct Sequences<'a, B: PackedOps> {
+    /// Number of sequences.
+    pub batch: usize,
+    /// Rotations of the new tokens' positions.
+    pub angles: &'a Angles<B>,
+    /// Online dynamic pruning, if wanted.
+    pub pruning: Option<&'a Pruning>,
+}
+
+/// What a layer leaves behind besides its output.
+pub(crate) struct LayerOutput<B: PackedOps> {
+    pub(crate) hidden: Tensor<B, 2>,
+    pub(crate) router_logits: Vec<f32>,
+}
+
+impl<B: PackedOps> DecoderLayer<B> {
+    /// Runs layer number `layer` on the residual stream `hidden`, `[batch · len, hidden]`.
+    pub(crate) fn forward(
+        &self,
+        layer: usize,
+        hidden: Tensor<B, 2>,
+        sequences: &Sequences<'_, B>,
+        cache: &mut LayerCache<B>,
+        activations: &mut Activations,
+    ) -> LayerOutput<B> {
+        let len = hidden.dims()[0] / sequences.batch;
+        let needs_importance = sequences.pruning.is_some_and(|pruning| pruning.needs_importance(len));
+        let attended = self.attend(hidden.clone(), sequences, cache, needs_importance);
+        let hidden = hidden + self.attention.o_proj.forward(attended.context);
+
+        let x = self.post_attention_norm.forward(hidden.clone());
+        let router_logits = self.moe.router.logits(x.clone());
+        let mut routing = self.moe.routing(&router_logits);
+        if let Some(pruning) = sequences.pruning {
+            let protected =
+                if needs_importance { protected(pruning, &x, &attended.received) } else { vec![] };
+            pruning.apply(layer, &mut routing, &protected);
+        }
+        activations.count(&routing);
+        let hidden = hidden + self.moe.forward(x, &routing);
+        LayerOutput { hidden, router_logits }
+    }
+
+    /// Attention up to `o_proj`.
+    pub(crate) fn attend(
+        &self,
+        hidden: Tensor<B, 2>,
+        sequences: &Sequences<'_, B>,
+        cache: &mut LayerCache<B>,
+        column_sums: bool,
+    ) -> Attended<B> {
+        let x = self.input_norm.forward(hidden);
+        self.attention.attend(x, sequences.batch, sequences.angles, cache, column_sums)
+    }
+
+    /// Input and routing of the experts for the residual stream after attention.
+    pub(crate) fn route(&self, hidden: Tensor<B, 2>) -> (Tensor<B, 2>, Routing) {
+        let x = self.post_attention_norm.forward(hidden);
+        let routing = self.moe.route(x.clone());
+        (x, routing)
+    }
+}
+
+/// Marks the protected tokens of every sequence; `x` is the input of the experts.
+fn protected<B: PackedOps>(pruning: &Pruning, x: &Tensor<B, 2>, received: &[Vec<f32>]) -> Vec<bool> {
+    let norms = to_host(x.clone().abs().sum_dim(1));
+    let len = norms.len() / received.len();
+    let sequences = norms.chunks_exact(len).zip(received);
+    sequences.flat_map(|(norms, received)| pruning.protected(norms, received)).collect()
+}

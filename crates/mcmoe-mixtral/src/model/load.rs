@@ -1,0 +1,204 @@
+//! From tensors on disk to layers, dense or packed.
+
+use burn::tensor::Tensor;
+use mcmoe_quant::{BitWidth, PackedShape, store};
+use mcmoe_tensor_kernels::PackedOps;
+
+use super::{Attention, DecoderLayer, Expert, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host};
+use crate::checkpoint::Checkpoint;
+use crate::{MixtralConfig, MixtralError};
+
+/// Names of a Mixtral's tensors, without `.weight`.
+pub mod names {
+    /// The embedding, `[vocab, hidden]`.
+    pub const EMBED: &str = "model.embed_tokens";
+    /// The final norm, `[hidden]`.
+    pub const NORM: &str = "model.norm";
+    /// The head, `[vocab, hidden]`.
+    pub const HEAD: &str = "lm_head";
+    /// The projections of attention, in the order of [`crate::model::Attention`].
+    pub const ATTENTION: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    /// The matrices of an expert.
+    pub const EXPERT: [&str; 3] = ["w1", "w2", "w3"];
+
+    /// `model.layers.{layer}.{part}`.
+    pub fn layer(layer: usize, part: &str) -> String {
+        format!("model.layers.{layer}.{part}")
+    }
+
+    /// An attention projection.
+    pub fn attention(l: usize, projection: &str) -> String {
+        layer(l, &format!("self_attn.{projection}"))
+    }
+
+    /// An expert's matrix.
+    pub fn expert(l: usize, expert: usize, matrix: &str) -> String {
+        layer(l, &format!("block_sparse_moe.experts.{expert}.{matrix}"))
+    }
+
+    /// The norm before attention.
+    pub fn input_norm(l: usize) -> String {
+        layer(l, "input_layernorm")
+    }
+
+    /// The norm before the experts.
+    pub fn post_attention_norm(l: usize) -> String {
+        layer(l, "post_attention_layernorm")
+    }
+
+    /// The router's gate.
+    pub fn gate(l: usize) -> String {
+        layer(l, "block_sparse_moe.gate")
+    }
+}
+
+/// Widths of the packed matrices of one layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerWidths {
+    /// Of the attention projections.
+    pub attention: BitWidth,
+    /// Of each expert.
+    pub experts: Vec<BitWidth>,
+    /// Weights that share a scale and a zero point.
+    pub group_size: usize,
+}
+
+/// Where weights come from: a checkpoint, and the widths if it is a packed one.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightSource<'a> {
+    /// The files.
+    pub checkpoint: &'a Checkpoint,
+    /// The dimensions that every tensor is checked against.
+    pub config: &'a MixtralConfig,
+    /// One entry a layer for packed folders, `None` for dense ones.
+    pub widths: Option<&'a [LayerWidths]>,
+}
+
+impl WeightSource<'_> {
+    /// Loads the whole model.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::read_f32`] and, for packed layers, [`MixtralError::Packed`].
+    pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+        let config = self.config;
+        let layers =
+            (0..config.num_hidden_layers).map(|l| self.layer(l, device)).collect::<Result<_, _>>()?;
+        let embed_tokens = self.embedding::<B>(device)?;
+        let lm_head = if config.tie_word_embeddings {
+            Linear::Dense(embed_tokens.clone())
+        } else {
+            self.dense(names::HEAD, config.vocab_size, config.hidden_size, device)?
+        };
+        Ok(Mixtral {
+            config: config.clone(),
+            embed_tokens,
+            layers,
+            norm: self.norm(names::NORM, device)?,
+            lm_head,
+            rope: self.rope(),
+            pruning: None,
+            device: device.clone(),
+        })
+    }
+
+    /// Loads the embedding, `[vocab, hidden]`.
+    pub(crate) fn embedding<B: PackedOps>(&self, device: &B::Device) -> Result<Tensor<B, 2>, MixtralError> {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        let values = self.checkpoint.read_f32(&weight(names::EMBED), &shape)?;
+        Ok(from_host(values, shape, device))
+    }
+
+    /// The rotary embedding of the config.
+    pub(crate) fn rope<B: PackedOps>(&self) -> Rope<B> {
+        Rope::new(self.config.head_dim, self.config.rope_theta)
+    }
+
+    /// Loads layer `l`.
+    ///
+    /// # Errors
+    /// As [`WeightSource::model`].
+    pub fn layer<B: PackedOps>(&self, l: usize, device: &B::Device) -> Result<DecoderLayer<B>, MixtralError> {
+        let config = self.config;
+        let [q, k, v, o] = names::ATTENTION;
+        let attention = |projection, rows, cols| {
+            let bits = self.widths.map(|widths| (widths[l].attention, widths[l].group_size));
+            self.linear(&names::attention(l, projection), rows, cols, bits, device)
+        };
+        let (hidden, query, key_value) = (config.hidden_size, config.query_size(), config.key_value_size());
+        let projections = [
+            attention(q, query, hidden)?,
+            attention(k, key_value, hidden)?,
+            attention(v, key_value, hidden)?,
+            attention(o, hidden, query)?,
+        ];
+        let experts =
+            (0..config.num_local_experts).map(|e| self.expert(l, e, device)).collect::<Result<_, _>>()?;
+        let gate = self.dense(&names::gate(l), config.num_local_experts, hidden, device)?;
+        Ok(DecoderLayer {
+            input_norm: self.norm(&names::input_norm(l), device)?,
+            attention: Attention::new(projections, config),
+            post_attention_norm: self.norm(&names::post_attention_norm(l), device)?,
+            moe: MoeBlock { router: Router { gate, top_k: config.num_experts_per_tok }, experts },
+        })
+    }
+
+    fn expert<B: PackedOps>(
+        &self,
+        l: usize,
+        e: usize,
+        device: &B::Device,
+    ) -> Result<Expert<B>, MixtralError> {
+        let (hidden, inner) = (self.config.hidden_size, self.config.intermediate_size);
+        let bits = self.widths.map(|widths| (widths[l].experts[e], widths[l].group_size));
+        let matrix = |name, rows, cols| self.linear(&names::expert(l, e, name), rows, cols, bits, device);
+        Ok(Expert {
+            w1: matrix("w1", inner, hidden)?,
+            w2: matrix("w2", hidden, inner)?,
+            w3: matrix("w3", inner, hidden)?,
+        })
+    }
+
+    fn linear<B: PackedOps>(
+        &self,
+        name: &str,
+        rows: usize,
+        cols: usize,
+        packed: Option<(BitWidth, usize)>,
+        device: &B::Device,
+    ) -> Result<Linear<B>, MixtralError> {
+        let Some((bits, group_size)) = packed else {
+            return self.dense(name, rows, cols, device);
+        };
+        let describe = |source| MixtralError::Packed { path: self.checkpoint.dir().to_owned(), source };
+        let shape = PackedShape::new(rows, cols, bits, group_size).map_err(|e| describe(e.into()))?;
+        let find = |name: &str| {
+            let tensor = self.checkpoint.get(name)?;
+            let (dtype, shape, data) = (tensor.dtype, tensor.shape, tensor.bytes);
+            Some(store::StoredTensor { name: name.to_owned(), dtype, shape, data })
+        };
+        Ok(Linear::packed(store::from_tensors(name, shape, find).map_err(describe)?, device))
+    }
+
+    fn dense<B: PackedOps>(
+        &self,
+        name: &str,
+        rows: usize,
+        cols: usize,
+        device: &B::Device,
+    ) -> Result<Linear<B>, MixtralError> {
+        let values = self.checkpoint.read_f32(&weight(name), &[rows, cols])?;
+        Ok(Linear::dense(values, rows, cols, device))
+    }
+
+    fn norm<B: PackedOps>(&self, name: &str, device: &B::Device) -> Result<RmsNorm<B>, MixtralError> {
+        let values = self.checkpoint.read_f32(&weight(name), &[self.config.hidden_size])?;
+        let values = from_host(values, [self.config.hidden_size], device);
+        Ok(RmsNorm::new(values, self.config.rms_norm_eps))
+    }
+}
+
+/// A dense tensor's full name.
+pub(crate) fn weight(name: &str) -> String {
+    format!("{name}.weight")
+}

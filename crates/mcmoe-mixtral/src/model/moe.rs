@@ -1,0 +1,72 @@
+//! The block of experts.
+
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use mcmoe_tensor_kernels::PackedOps;
+
+use super::{Expert, Router, Routing, from_host};
+
+/// Router and experts of one layer.
+#[derive(Clone, Debug)]
+pub struct MoeBlock<B: PackedOps> {
+    /// Chooses the experts.
+    pub router: Router<B>,
+    /// All experts of the layer.
+    pub experts: Vec<Expert<B>>,
+}
+
+impl<B: PackedOps> MoeBlock<B> {
+    /// The choice for every token of `x`, `[tokens, hidden]`.
+    pub fn route(&self, x: Tensor<B, 2>) -> Routing {
+        self.routing(&self.router.logits(x))
+    }
+
+    /// The choice that follows from router logits, `[tokens, experts]`.
+    pub fn routing(&self, logits: &[f32]) -> Routing {
+        Routing::from_logits(logits, self.experts.len(), self.router.top_k)
+    }
+
+    /// The weighted sum of the chosen experts' outputs. Experts that no token needs do no work.
+    pub fn forward(&self, x: Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
+        let mut output = x.zeros_like();
+        for (e, expert) in self.experts.iter().enumerate() {
+            let (tokens, weights) = routing.assigned(e);
+            if let Some(picked) = Picked::new(tokens, weights, &x) {
+                let y = expert.forward(picked.inputs.clone());
+                output = picked.add_to(output, y);
+            }
+        }
+        output
+    }
+}
+
+/// The tokens of a batch that one expert works on.
+pub(crate) struct Picked<B: PackedOps> {
+    indices: Tensor<B, 1, Int>,
+    weights: Tensor<B, 2>,
+    /// The tokens' inputs, `[picked, hidden]`.
+    pub(crate) inputs: Tensor<B, 2>,
+}
+
+impl<B: PackedOps> Picked<B> {
+    /// Gathers `tokens` of `x`; `None` if there are none.
+    pub(crate) fn new(tokens: Vec<usize>, weights: Vec<f32>, x: &Tensor<B, 2>) -> Option<Self> {
+        let (count, device) = (tokens.len(), x.device());
+        if count == 0 {
+            return None;
+        }
+        let indices: Vec<i64> = tokens.into_iter().map(|token| token as i64).collect();
+        let indices = Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [count]), &device);
+        let inputs = x.clone().select(0, indices.clone());
+        Some(Self { indices, weights: from_host(weights, [count, 1], &device), inputs })
+    }
+
+    /// The expert's outputs `y` times the tokens' weights, `[picked, hidden]`.
+    pub(crate) fn weighted(&self, y: Tensor<B, 2>) -> Tensor<B, 2> {
+        y * self.weights.clone()
+    }
+
+    /// Adds the weighted outputs of the expert to the tokens' rows of `output`.
+    pub(crate) fn add_to(&self, output: Tensor<B, 2>, y: Tensor<B, 2>) -> Tensor<B, 2> {
+        output.select_assign(0, self.indices.clone(), self.weighted(y), IndexingUpdateOp::Add)
+    }
+}

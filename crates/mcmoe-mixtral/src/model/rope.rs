@@ -1,0 +1,57 @@
+//! Rotary position embedding (Su et al. 2021), in the half-split form of Hugging Face.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::from_host;
+
+/// Wavelengths of the rotation; angles are computed for the positions at hand.
+#[derive(Clone, Debug)]
+pub struct Rope<B: Backend> {
+    inverse_frequencies: Vec<f32>,
+    backend: PhantomData<B>,
+}
+
+/// Cosines and sines of some positions, each `[1, 1, positions, head_dim]`.
+#[derive(Clone, Debug)]
+pub struct Angles<B: Backend> {
+    cos: Tensor<B, 4>,
+    sin: Tensor<B, 4>,
+}
+
+impl<B: Backend> Rope<B> {
+    /// Rotations of heads of `head_dim` features with base `theta`.
+    pub fn new(head_dim: usize, theta: f64) -> Self {
+        let exponent = |i: usize| (2 * i) as f64 / head_dim as f64;
+        let inverse_frequencies = (0..head_dim / 2).map(|i| theta.powf(-exponent(i)) as f32).collect();
+        Self { inverse_frequencies, backend: PhantomData }
+    }
+
+    /// The angles of `positions`.
+    pub fn angles(&self, positions: Range<usize>, device: &B::Device) -> Angles<B> {
+        let count = positions.len();
+        let width = 2 * self.inverse_frequencies.len();
+        let angle = |position: usize| {
+            let half = self.inverse_frequencies.iter().map(move |f| position as f32 * f);
+            half.clone().chain(half)
+        };
+        let table = |function: fn(f32) -> f32| {
+            let values = positions.clone().flat_map(angle).map(function).collect();
+            from_host(values, [1, 1, count, width], device)
+        };
+        Angles { cos: table(f32::cos), sin: table(f32::sin) }
+    }
+}
+
+impl<B: Backend> Angles<B> {
+    /// Rotates `x`, `[batch, heads, positions, head_dim]`.
+    pub fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let half = x.dims()[3] / 2;
+        let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
+        let turned = Tensor::cat(vec![second.neg(), first], 3);
+        x * self.cos.clone() + turned * self.sin.clone()
+    }
+}
