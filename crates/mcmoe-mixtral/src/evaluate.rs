@@ -63,16 +63,21 @@ pub fn perplexity<B: PackedOps>(
     progress: &dyn Progress,
 ) -> Result<Perplexity, MixtralError> {
     let windows: Vec<&[u32]> = windows(tokens, options.seq_len, options.windows)?.collect();
-    let mut activations = Activations::default();
-    let mut total = 0.0;
     progress.start("evaluating", windows.len() as u64);
-    for batch in windows.chunks((TOKENS_A_BATCH / options.seq_len).max(1)) {
-        let logits = model.forward(batch, &mut model.new_cache(), &mut activations)?;
-        let vocab = model.config().vocab_size;
-        total += negative_log_likelihood(&to_host(logits), batch, vocab);
-        progress.advance(batch.len() as u64);
-    }
+    let batches = windows.par_chunks((TOKENS_A_BATCH / options.seq_len).max(1));
+    let losses: Vec<(f64, Activations)> = batches
+        .map(|batch| {
+            let mut activations = Activations::default();
+            let logits = model.forward(batch, &mut model.new_cache(), &mut activations)?;
+            let loss = negative_log_likelihood(&to_host(logits), batch, model.config().vocab_size);
+            progress.advance(batch.len() as u64);
+            Ok((loss, activations))
+        })
+        .collect::<Result<_, MixtralError>>()?;
     progress.finish();
+    let mut activations = Activations::default();
+    losses.iter().for_each(|(_, counted)| activations.add(counted));
+    let total: f64 = losses.iter().map(|(loss, _)| loss).sum();
     let tokens = windows.len() * (options.seq_len - 1);
     let nll = total / tokens as f64;
     Ok(Perplexity {

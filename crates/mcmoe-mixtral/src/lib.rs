@@ -18,19 +18,22 @@
 //!
 //! It holds no quantizer, no solver and no kernel: those are the crates below.
 //!
-//! ```no_run
+//! ```
 //! use std::path::Path;
 //!
-//! use mcmoe_mixtral::compress::{CompressOptions, SizeGoal, compress};
-//! use mcmoe_mixtral::calibrate::Calibration;
-//! use mcmoe_mixtral::{CpuBackend, Silent};
+//! use mcmoe_mixtral::folder::ModelFolder;
+//! use mcmoe_mixtral::generate::{GenerateOptions, generate};
+//! use mcmoe_mixtral::{CpuBackend, Tokenizer};
 //!
-//! let text = "wikitext2:wiki.train.txt".parse()?;
-//! let options = CompressOptions::default()
-//!     .size(SizeGoal::ExpertBits(2.0))
-//!     .calibration(Calibration::new(text).seq_len(512));
-//! let (model, out) = (Path::new("Mixtral-8x7B-v0.1"), Path::new("mixtral-2bit"));
-//! compress::<CpuBackend>(model, out, &options, &Default::default(), &Silent)?;
+//! // Any Mixtral folder, dense or compressed; here the demo model of this repository.
+//! let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/demo-mixtral"));
+//! let tokenizer = Tokenizer::read(dir)?;
+//! let model = ModelFolder::open(dir)?.model::<CpuBackend>(&Default::default())?;
+//!
+//! let prompt = tokenizer.encode(" The ship was")?;
+//! let options = GenerateOptions::default().max_new_tokens(8);
+//! let generation = generate(&model, &tokenizer, &prompt, &options, &mut |text| print!("{text}"))?;
+//! assert_eq!(generation.tokens.len(), 8);
 //! # Ok::<(), mcmoe_mixtral::MixtralError>(())
 //! ```
 #![forbid(unsafe_code)]

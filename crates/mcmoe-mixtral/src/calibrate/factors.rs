@@ -4,9 +4,10 @@ use burn::tensor::Tensor;
 use mcmoe_allocator::Factors;
 use mcmoe_quant::{Matrix, Method, QuantOptions, quantize};
 use mcmoe_tensor_kernels::PackedOps;
+use rayon::prelude::*;
 
-use super::Stream;
-use crate::model::{DecoderLayer, Expert, Linear, Picked, Routing, WeightSource, names, to_host};
+use super::{Routed, Stream};
+use crate::model::{Expert, Linear, WeightSource, names, to_host};
 use crate::{MixtralError, Progress};
 
 /// What to measure.
@@ -66,14 +67,18 @@ pub fn collect_factors<B: PackedOps>(
     progress.start("measuring experts", (layers * experts) as u64);
     for l in 0..layers {
         let layer = source.layer::<B>(l, device)?;
-        let block = Block::enter(&mut stream, &layer);
-        let statistics = Statistics::of(&block.routed, experts);
+        let contexts = stream.contexts(&layer);
+        stream.add_attention(&layer, contexts);
+        let routed = stream.route(&layer);
+        let statistics = Statistics::of(&routed, experts);
         factors.frequency.push(statistics.frequency);
         factors.weight.push(statistics.weight);
         medians.push(statistics.median);
         let mut losses = Vec::with_capacity(experts);
         for (e, expert) in layer.moe.experts.iter().enumerate() {
-            losses.push(block.pass_expert(&mut stream, source, l, e, expert, options, device)?);
+            let round = |&bits: &u8| round_expert(source, l, e, bits, options.group_size, device);
+            let rounded: Vec<Expert<B>> = options.bits.iter().map(round).collect::<Result<_, _>>()?;
+            losses.push(pass_expert(&mut stream, &routed, e, expert, &rounded));
             progress.advance(1);
         }
         factors.quant_loss.push(losses);
@@ -83,62 +88,27 @@ pub fn collect_factors<B: PackedOps>(
     Ok(factors)
 }
 
-/// What one sample brings to a block of experts.
-pub struct Routed<B: PackedOps> {
-    /// The experts' input, `[tokens, hidden]`.
-    pub(crate) x: Tensor<B, 2>,
-    /// The tokens' experts.
-    pub(crate) routing: Routing,
-}
-
-/// A block of experts with its inputs, after attention.
-struct Block<B: PackedOps> {
-    routed: Vec<Routed<B>>,
-}
-
-impl<B: PackedOps> Block<B> {
-    /// Takes the stream through attention and the router.
-    fn enter(stream: &mut Stream<B>, layer: &DecoderLayer<B>) -> Self {
-        let mut routed = Vec::with_capacity(stream.hidden.len());
-        for sample in 0..stream.hidden.len() {
-            let context = stream.context(layer, sample);
-            stream.add_attention(layer, sample, context);
-            let (x, routing) = layer.route(stream.hidden[sample].clone());
-            routed.push(Routed { x, routing });
-        }
-        Self { routed }
-    }
-
-    /// Adds one expert's output to the stream and returns its loss at each width.
-    #[expect(clippy::too_many_arguments, reason = "one call site; the parts have no common owner")]
-    fn pass_expert(
-        &self,
-        stream: &mut Stream<B>,
-        source: &WeightSource<'_>,
-        l: usize,
-        e: usize,
-        expert: &Expert<B>,
-        options: &FactorOptions,
-        device: &B::Device,
-    ) -> Result<Vec<f64>, MixtralError> {
-        let rounded: Vec<Expert<B>> = options
-            .bits
-            .iter()
-            .map(|&bits| round_expert(source, l, e, bits, options.group_size, device))
-            .collect::<Result<_, _>>()?;
-        let mut losses = vec![0.0; rounded.len()];
-        for (routed, hidden) in self.routed.iter().zip(&mut stream.hidden) {
-            let (tokens, weights) = routed.routing.assigned(e);
-            let Some(picked) = Picked::new(tokens, weights, &routed.x) else { continue };
+/// Adds expert `e`'s output to the stream and returns the loss of each of its `rounded` versions.
+fn pass_expert<B: PackedOps>(
+    stream: &mut Stream<B>,
+    routed: &[Routed<B>],
+    e: usize,
+    expert: &Expert<B>,
+    rounded: &[Expert<B>],
+) -> Vec<f64> {
+    let samples = routed.par_iter().zip(&mut stream.hidden);
+    let losses: Vec<Vec<f64>> = samples
+        .filter_map(|(routed, hidden)| {
+            let picked = routed.pick(e)?;
             let y = expert.forward(picked.inputs.clone());
-            for (loss, rounded) in losses.iter_mut().zip(&rounded) {
-                let change = y.clone() - rounded.forward(picked.inputs.clone());
-                *loss += frobenius(picked.weighted(change));
-            }
+            let change = |rounded: &Expert<B>| y.clone() - rounded.forward(picked.inputs.clone());
+            let losses = rounded.iter().map(|expert| frobenius(picked.weighted(change(expert)))).collect();
             *hidden = picked.add_to(hidden.clone(), y);
-        }
-        Ok(losses)
-    }
+            Some(losses)
+        })
+        .collect();
+    let sum = |width: usize| losses.iter().map(|losses| losses[width]).sum();
+    (0..rounded.len()).map(sum).collect()
 }
 
 fn frobenius<B: PackedOps>(change: Tensor<B, 2>) -> f64 {

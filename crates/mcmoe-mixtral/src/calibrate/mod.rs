@@ -4,6 +4,6 @@ mod factors;
 mod samples;
 mod stream;
 
-pub use factors::{FactorOptions, Routed, collect_factors};
+pub use factors::{FactorOptions, collect_factors};
 pub use samples::{Calibration, CalibrationRecord, CalibrationTokens};
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Routed, Stream};

@@ -2,10 +2,12 @@
 
 use burn::tensor::Tensor;
 use mcmoe_tensor_kernels::PackedOps;
+use rayon::prelude::*;
 
 use crate::MixtralError;
-use crate::model::Angles;
-use crate::model::{DecoderLayer, LayerCache, Sequences, WeightSource, check_tokens, embed};
+use crate::model::{
+    Angles, DecoderLayer, LayerCache, Picked, Routing, Sequences, WeightSource, check_tokens, embed,
+};
 
 /// The residual stream of every sample, `[tokens, hidden]` each, before some layer.
 pub(crate) struct Stream<B: PackedOps> {
@@ -29,15 +31,46 @@ impl<B: PackedOps> Stream<B> {
     }
 
     /// The input of `o_proj` for sample `sample`.
-    pub(crate) fn context(&self, layer: &DecoderLayer<B>, sample: usize) -> Tensor<B, 2> {
+    fn context(&self, layer: &DecoderLayer<B>, sample: usize) -> Tensor<B, 2> {
         let sequences = Sequences { batch: 1, angles: &self.angles, pruning: None };
         let hidden = self.hidden[sample].clone();
         layer.attend(hidden, &sequences, &mut LayerCache::empty(), false).context
     }
 
+    /// The inputs of `o_proj` for all samples.
+    pub(crate) fn contexts(&self, layer: &DecoderLayer<B>) -> Vec<Tensor<B, 2>> {
+        (0..self.hidden.len()).into_par_iter().map(|sample| self.context(layer, sample)).collect()
+    }
+
     /// Adds attention to the stream: `hidden += o_proj(context)`.
-    pub(crate) fn add_attention(&mut self, layer: &DecoderLayer<B>, sample: usize, context: Tensor<B, 2>) {
-        let output = layer.attention.o_proj.forward(context);
-        self.hidden[sample] = self.hidden[sample].clone() + output;
+    pub(crate) fn add_attention(&mut self, layer: &DecoderLayer<B>, contexts: Vec<Tensor<B, 2>>) {
+        self.hidden.par_iter_mut().zip(contexts).for_each(|(hidden, context)| {
+            *hidden = hidden.clone() + layer.attention.o_proj.forward(context);
+        });
+    }
+
+    /// What the stream brings to the layer's experts.
+    pub(crate) fn route(&self, layer: &DecoderLayer<B>) -> Vec<Routed<B>> {
+        let route = |hidden: &Tensor<B, 2>| {
+            let (x, routing) = layer.route(hidden.clone());
+            Routed { x, routing }
+        };
+        self.hidden.par_iter().map(route).collect()
+    }
+}
+
+/// What one sample brings to a block of experts.
+pub(crate) struct Routed<B: PackedOps> {
+    /// The experts' input, `[tokens, hidden]`.
+    pub(crate) x: Tensor<B, 2>,
+    /// The tokens' experts.
+    pub(crate) routing: Routing,
+}
+
+impl<B: PackedOps> Routed<B> {
+    /// The sample's tokens that are routed to expert `e`; `None` if there are none.
+    pub(crate) fn pick(&self, e: usize) -> Option<Picked<B>> {
+        let (tokens, weights) = self.routing.assigned(e);
+        Picked::new(tokens, weights, &self.x)
     }
 }

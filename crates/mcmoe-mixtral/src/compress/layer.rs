@@ -52,14 +52,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let mut layer = self.source.layer::<B>(self.l, self.device)?;
         let mut done = self.attention(&mut layer, stream)?;
         progress.advance(done.len() as u64);
-        let routed: Vec<Routed<B>> = stream
-            .hidden
-            .iter()
-            .map(|hidden| {
-                let (x, routing) = layer.route(hidden.clone());
-                Routed { x, routing }
-            })
-            .collect();
+        let routed = stream.route(&layer);
         // Experts side by side; each is independent of the others, so the order is of no account.
         let experts: Vec<(Vec<Done>, Outputs<B>)> = (0..layer.moe.experts.len())
             .into_par_iter()
@@ -99,18 +92,14 @@ impl<B: PackedOps> LayerTask<'_, B> {
             *target = self.dequantized(&done.packed);
         }
 
+        let contexts = stream.contexts(layer);
         let mut hessian = Hessian::new(infos[3].cols);
-        let mut contexts = Vec::with_capacity(stream.hidden.len());
-        for sample in 0..stream.hidden.len() {
-            let context = stream.context(layer, sample);
+        for context in &contexts {
             self.observe(&mut hessian, context.clone(), &infos[3].name)?;
-            contexts.push(context);
         }
         done.push(self.quantize(&infos[3], Some(&hessian))?);
         layer.attention.o_proj = self.dequantized(&done[3].packed);
-        for (sample, context) in contexts.into_iter().enumerate() {
-            stream.add_attention(layer, sample, context);
-        }
+        stream.add_attention(layer, contexts);
         Ok(done)
     }
 
@@ -119,11 +108,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let infos = MatrixInfo::of_layer(self.source.config, self.l);
         let infos: Vec<_> = infos.into_iter().filter(|info| info.kind == MatrixKind::Expert(e)).collect();
         let [w1, w2, w3] = &infos[..] else { unreachable!("an expert has three matrices") };
-        let pick = |routed: &Routed<B>| {
-            let (tokens, weights) = routed.routing.assigned(e);
-            Picked::new(tokens, weights, &routed.x)
-        };
-        let picked: Vec<Option<Picked<B>>> = routed.iter().map(pick).collect();
+        let picked: Vec<Option<Picked<B>>> = routed.iter().map(|routed| routed.pick(e)).collect();
 
         let mut hessian = Hessian::new(w1.cols);
         for picked in picked.iter().flatten() {

@@ -99,12 +99,16 @@ impl<B: PackedOps> Attention<B> {
         let keys = keys.clone().narrow(2, 0, seen);
         // Query heads of a group lie side by side, so they fold into the rows of one product.
         let folded = queries.reshape([batch, self.kv_heads, heads / self.kv_heads * tile, width]);
-        let scores = folded.matmul(keys.swap_dims(2, 3)).div_scalar((width as f64).sqrt());
-        let mut scores = scores.reshape([batch, heads, tile, seen]);
+        let mut scores = folded.matmul(keys.swap_dims(2, 3)).div_scalar((width as f64).sqrt());
         if let Some(mask) = self.mask(first..seen, &scores.device()) {
-            scores = scores + mask;
+            scores = (scores.reshape([batch * heads, tile * seen]) + mask).reshape([
+                batch,
+                self.kv_heads,
+                heads / self.kv_heads * tile,
+                seen,
+            ]);
         }
-        softmax(scores, 3)
+        softmax(scores.reshape([batch, heads, tile, seen]), 3)
     }
 
     /// `Σ A v` of a tile, `[batch, heads, tile, head_dim]`.
@@ -114,8 +118,8 @@ impl<B: PackedOps> Attention<B> {
         folded.matmul(values).reshape([batch, heads, tile, self.head_dim])
     }
 
-    /// `-∞` where a query may not look, `[1, 1, queries, positions]`; `None` where all may.
-    fn mask(&self, queries: Range<usize>, device: &B::Device) -> Option<Tensor<B, 4>> {
+    /// `-∞` where a query may not look, `[1, queries · positions]`; `None` where all may.
+    fn mask(&self, queries: Range<usize>, device: &B::Device) -> Option<Tensor<B, 2>> {
         let window = self.window.unwrap_or(usize::MAX);
         if queries.len() == 1 && queries.end <= window {
             return None;
@@ -125,7 +129,7 @@ impl<B: PackedOps> Attention<B> {
         let value = |query, key| if visible(query, key) { 0.0 } else { f32::NEG_INFINITY };
         let values: Vec<f32> =
             queries.clone().flat_map(|query| (0..seen).map(move |key| value(query, key))).collect();
-        Some(Tensor::from_data(TensorData::new(values, [1, 1, queries.len(), seen]), device))
+        Some(Tensor::from_data(TensorData::new(values, [1, queries.len() * seen]), device))
     }
 }
 

@@ -83,6 +83,12 @@ impl Activations {
         self.pruned += routing.weights.iter().filter(|&&weight| weight == 0.0).count() as u64;
     }
 
+    /// Adds the counts of another batch.
+    pub const fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        self.pruned += other.pruned;
+    }
+
     /// Share of the activations that was pruned.
     pub fn pruned_fraction(&self) -> f64 {
         if self.total == 0 { 0.0 } else { self.pruned as f64 / self.total as f64 }

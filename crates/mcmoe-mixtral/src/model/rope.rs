@@ -15,11 +15,11 @@ pub struct Rope<B: Backend> {
     backend: PhantomData<B>,
 }
 
-/// Cosines and sines of some positions, each `[1, 1, positions, head_dim]`.
+/// Cosines and sines of some positions, each `[1, positions · head_dim]`: one row for every head.
 #[derive(Clone, Debug)]
 pub struct Angles<B: Backend> {
-    cos: Tensor<B, 4>,
-    sin: Tensor<B, 4>,
+    cos: Tensor<B, 2>,
+    sin: Tensor<B, 2>,
 }
 
 impl<B: Backend> Rope<B> {
@@ -40,7 +40,7 @@ impl<B: Backend> Rope<B> {
         };
         let table = |function: fn(f32) -> f32| {
             let values = positions.clone().flat_map(angle).map(function).collect();
-            from_host(values, [1, 1, count, width], device)
+            from_host(values, [1, count * width], device)
         };
         Angles { cos: table(f32::cos), sin: table(f32::sin) }
     }
@@ -49,9 +49,12 @@ impl<B: Backend> Rope<B> {
 impl<B: Backend> Angles<B> {
     /// Rotates `x`, `[batch, heads, positions, head_dim]`.
     pub fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let half = x.dims()[3] / 2;
+        let [batch, heads, positions, width] = x.dims();
+        let half = width / 2;
         let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
         let turned = Tensor::cat(vec![second.neg(), first], 3);
-        x * self.cos.clone() + turned * self.sin.clone()
+        let rows = [batch * heads, positions * width];
+        let rotated = x.reshape(rows) * self.cos.clone() + turned.reshape(rows) * self.sin.clone();
+        rotated.reshape([batch, heads, positions, width])
     }
 }
