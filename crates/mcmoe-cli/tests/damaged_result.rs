@@ -211,6 +211,7 @@ fn no_tokenizer() {
 fn dense_tensors_that_are_no_numbers() {
     let tensors = [
         "model.embed_tokens.weight",
+        "model.layers.0.block_sparse_moe.gate.weight",
         "model.layers.1.input_layernorm.weight",
         "model.norm.weight",
         "lm_head.weight",

@@ -5,6 +5,8 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use common::{DEMO, Workplace, ask, mcmoe, names_in, run};
 
@@ -29,7 +31,7 @@ fn a_killed_run_leaves_no_result_and_is_repeated_with_success() {
     let has_shard = |dir: PathBuf| dir.join("model-00002-of-00004.safetensors").exists();
     while !staging(workplace.root()).is_some_and(has_shard) {
         assert_eq!(child.try_wait().unwrap(), None, "the run ended before it was killed");
-        std::thread::yield_now();
+        sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();

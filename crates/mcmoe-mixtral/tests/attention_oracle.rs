@@ -34,7 +34,7 @@ fn with_a_sliding_window() {
     let mut weights = Weights::read(&demo());
     weights.config["sliding_window"] = 24.into();
     compare(&weights, &[&demo_tokens(40, 80)], None);
-    compare(&weights, &[&demo_tokens(700, 280)], Some(0.1));
+    compare(&weights, &[&demo_tokens(1300, 280)], Some(0.1));
 }
 
 #[test]

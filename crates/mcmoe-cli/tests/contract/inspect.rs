@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{assert_close, bits_in, compressed, number};
-use crate::common::{DEMO, ask, files_of, stored_bytes};
+use crate::common::{DEMO, Workplace, ask, files_of, names_in, stored_bytes};
 
 /// Weights of an expert of the demo model.
 const EXPERT_WEIGHTS: usize = 3 * 128 * 384;
@@ -46,6 +46,19 @@ fn total_bytes_is_what_lies_on_disk() {
         let inspection = ask("inspect", dir, "--json").json();
         assert_eq!(inspection["total_bytes"], on_disk, "{}", dir.display());
     }
+}
+
+/// Hugging Face's download cache is a folder of links.
+#[test]
+#[cfg(unix)]
+fn files_behind_links_are_counted() {
+    let workplace = Workplace::empty();
+    std::fs::create_dir(workplace.model()).unwrap();
+    for name in names_in(Path::new(DEMO)) {
+        std::os::unix::fs::symlink(Path::new(DEMO).join(&name), workplace.model().join(&name)).unwrap();
+    }
+    let total = |dir: &Path| number(&ask("inspect", dir, "--json").json(), "total_bytes");
+    assert_eq!(total(&workplace.model()), total(Path::new(DEMO)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `--size` and `--bpw`: promises about stored bytes.
 
-use super::{calibration, number};
+use super::number;
 use crate::common::{DEMO, Workplace, ask, files_of, mcmoe, run};
 
 /// Compresses the demo model with `args` into a place of its own.
@@ -22,7 +22,7 @@ fn a_size_is_an_upper_bound_that_is_made_use_of() {
 
 #[test]
 fn stored_bits_a_weight_are_an_upper_bound_that_is_made_use_of() {
-    let workplace = compress(&format!("--bpw 2.3 --method rtn {}", calibration()));
+    let workplace = compress("--bpw 2.3 --mode random --method rtn");
     let bpw = number(&ask("inspect", &workplace.out(), "--json").json(), "expert_bpw");
     assert!(2.1 < bpw && bpw <= 2.3, "{bpw}");
 }

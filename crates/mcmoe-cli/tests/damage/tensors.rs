@@ -1,7 +1,7 @@
 //! Single tensors: missing, of the wrong type, with values that are no numbers.
 
 use crate::calibration;
-use crate::common::{Workplace, edit_header, edit_json, patch, shard_of};
+use crate::common::{DEMO, Workplace, ask, edit_header, edit_json, patch, shard_of};
 
 /// One tensor of every kind.
 const TENSORS: [&str; 7] = [
@@ -82,4 +82,15 @@ fn infinite_and_met_by_calibration() {
         patch(&workplace.model(), tensor, &infinite);
         workplace.refuses_with(&format!("--mode uniform {}", calibration()), &[tensor]);
     }
+}
+
+/// Finite, but not what comes of it.
+#[test]
+fn so_large_that_activations_overflow() {
+    let workplace = Workplace::dense();
+    let largest = 0x7F7F_u16.to_le_bytes();
+    patch(&workplace.model(), "model.layers.0.self_attn.q_proj.weight", &largest);
+    workplace.refuses_with(&format!("--mode uniform {}", calibration()), &["finite"]);
+    let dataset = format!("--dataset text:{DEMO}/evaluation.txt --seq-len 32 --windows 1 --json");
+    ask("eval", &workplace.model(), &dataset).failed(&["finite"]);
 }

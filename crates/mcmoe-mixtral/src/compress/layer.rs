@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::{CompressOptions, MatrixReport};
 use crate::calibrate::{Routed, Stream};
 use crate::folder::{MatrixInfo, MatrixKind};
-use crate::model::{DecoderLayer, Expert, LayerWidths, Linear, Picked, WeightSource, to_host, weight};
+use crate::model::{DecoderLayer, LayerWidths, Linear, Picked, WeightSource, gated, to_host, weight};
 use crate::{MixtralError, Progress};
 
 /// A layer to be quantized.
@@ -118,19 +118,18 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let third = self.quantize(w3, Some(&hessian))?;
         drop(hessian);
         let (gate, up) = (self.dequantized(&first.packed), self.dequantized(&third.packed));
+        let hidden = |picked: &Picked<B>| gated(&gate, &up, picked.inputs.clone());
 
-        // `w2` is filled in below; until then the expert is only asked for its hidden activations.
-        let mut expert = Expert { w2: gate.clone(), w1: gate, w3: up };
         let mut hessian = Hessian::new(w2.cols);
         for picked in picked.iter().flatten() {
-            self.observe(&mut hessian, expert.hidden(picked.inputs.clone()), &w2.name)?;
+            self.observe(&mut hessian, hidden(picked), &w2.name)?;
         }
         let second = self.quantize(w2, Some(&hessian))?;
         drop(hessian);
-        expert.w2 = self.dequantized(&second.packed);
+        let down = self.dequantized(&second.packed);
         let output = |picked: Option<Picked<B>>| {
             picked.map(|picked| {
-                let y = expert.forward(picked.inputs.clone());
+                let y = down.forward(hidden(&picked));
                 (picked, y)
             })
         };

@@ -49,6 +49,7 @@ pub fn compress<B: PackedOps>(
 
     let (factors, allocation) = job.allocate::<B>(device)?;
     let average = allocation.average_bits();
+    tracing::info!(expert_bits = average, "bits allocated");
     let quantization =
         QuantizationConfig::new(options.group_size, options.attention_bits, average, options.quantizer());
     let widths = quantization.widths(&allocation, model_dir)?;
@@ -135,6 +136,11 @@ impl Job<'_> {
             let (packed, matrices): (Vec<_>, Vec<_>) =
                 done.into_iter().map(|matrix| ((matrix.name, matrix.packed), matrix.report)).unzip();
             shards.write(&packed_layer(source.checkpoint, config, l, &packed)?)?;
+            for matrix in &matrices {
+                let MatrixReport { name, bits, tokens, errors } = matrix;
+                tracing::debug!(name, bits, tokens, output_error = errors.output_error, "quantized");
+            }
+            tracing::info!(layer = l, "layer written");
             report.matrices.extend(matrices);
         }
         self.progress.finish();

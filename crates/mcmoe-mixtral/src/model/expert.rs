@@ -18,13 +18,13 @@ pub struct Expert<B: PackedOps> {
 }
 
 impl<B: PackedOps> Expert<B> {
-    /// The input of `w2`: `silu(w1 x) * w3 x`, `[tokens, intermediate]`.
-    pub fn hidden(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        silu(self.w1.forward(x.clone())) * self.w3.forward(x)
-    }
-
     /// The expert's output for `x`, `[tokens, hidden]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.w2.forward(self.hidden(x))
+        self.w2.forward(gated(&self.w1, &self.w3, x))
     }
+}
+
+/// The input of `w2`: `silu(w1 x) * w3 x`, `[tokens, intermediate]`.
+pub(crate) fn gated<B: PackedOps>(w1: &Linear<B>, w3: &Linear<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    silu(w1.forward(x.clone())) * w3.forward(x)
 }

@@ -22,6 +22,7 @@ pub use attention::Attention;
 pub use cache::KvCache;
 pub(crate) use cache::LayerCache;
 pub use expert::Expert;
+pub(crate) use expert::gated;
 pub use forward::{Mixtral, Trace};
 pub(crate) use forward::{check_tokens, embed};
 pub use layer::{DecoderLayer, Sequences};

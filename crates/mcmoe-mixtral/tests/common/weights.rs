@@ -61,6 +61,18 @@ impl Weights {
         self
     }
 
+    /// The same model with only the first `width` features inside each expert.
+    pub(crate) fn narrowed(mut self, width: usize) -> Self {
+        self.config["intermediate_size"] = json!(width);
+        for (name, (shape, values)) in self.tensors.iter_mut().filter(|(name, _)| name.contains(".experts."))
+        {
+            let (rows, cols) = (shape[0], shape[1]);
+            *shape = if name.ends_with(".w2.weight") { vec![rows, width] } else { vec![width, cols] };
+            *values = values.chunks(cols).take(shape[0]).flat_map(|row| &row[..shape[1]]).copied().collect();
+        }
+        self
+    }
+
     /// Writes a folder whose tensors, in alphabetical order, are dealt out to `shards` files in turn;
     /// one shard is a single file without an index.
     pub(crate) fn write(&self, dir: &Path, dtype: Dtype, shards: usize) {
