@@ -8,7 +8,7 @@ use mcmoe_mixtral::dataset::DataSpec;
 
 /// Compress Mixtral to 1.5-2.5 bits an expert weight and run it.
 #[derive(Parser)]
-#[command(name = "mcmoe", version, about, max_term_width = 100)]
+#[command(name = "mcmoe", version, propagate_version = true, about, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -42,19 +42,19 @@ pub(crate) struct CompressArgs {
     #[arg(short, long, value_name = "OUT_DIR")]
     pub(crate) output: PathBuf,
     /// Average code bits over experts, scales not counted [default: 2.0]
-    #[arg(long, value_name = "BITS", group = "size_goal")]
+    #[arg(long, value_name = "BITS", group = "size_goal", value_parser = parse_positive)]
     pub(crate) expert_bits: Option<f64>,
     /// Size of the whole folder, for example 14GiB
     #[arg(long, value_parser = parse_size, group = "size_goal")]
     pub(crate) size: Option<u64>,
     /// Stored bits a weight over all experts, scales and zero points included
-    #[arg(long, value_name = "BITS", group = "size_goal")]
+    #[arg(long, value_name = "BITS", group = "size_goal", value_parser = parse_positive)]
     pub(crate) bpw: Option<f64>,
     /// Bits of the attention projections: 1, 2, 3, 4 or 8
-    #[arg(long, value_name = "BITS", default_value_t = 4)]
+    #[arg(long, value_name = "BITS", default_value_t = 4, value_parser = parse_width)]
     pub(crate) attention_bits: u8,
     /// Weights that share a scale and a zero point, a multiple of 8
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_group_size)]
     pub(crate) group_size: usize,
     /// How weights are rounded
     #[arg(long, value_enum, default_value_t = MethodArg::Gptq)]
@@ -94,10 +94,10 @@ pub(crate) struct CalibrationArgs {
     #[arg(long, value_name = "KIND:PATH")]
     pub(crate) calibration: Option<DataSpec>,
     /// Number of sequences
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_count)]
     pub(crate) samples: usize,
     /// Tokens a sequence [default: 2048, or what the model was made for if that is less]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seq_len)]
     pub(crate) seq_len: Option<usize>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 0)]
@@ -114,7 +114,7 @@ pub(crate) struct FactorsArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Weights that share a scale and a zero point
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_group_size)]
     pub(crate) group_size: usize,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
@@ -126,7 +126,7 @@ pub(crate) struct AllocateArgs {
     /// Factors, as written by `mcmoe factors`
     pub(crate) factors: PathBuf,
     /// Average code bits over experts
-    #[arg(long, value_name = "BITS", default_value_t = 2.0)]
+    #[arg(long, value_name = "BITS", default_value_t = 2.0, value_parser = parse_positive)]
     pub(crate) expert_bits: f64,
     /// Exponent of the frequency
     #[arg(long, default_value_t = 1.0)]
@@ -165,10 +165,10 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "KIND:PATH")]
     pub(crate) dataset: DataSpec,
     /// Tokens a window [default: 2048, or what the model was made for if that is less]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seq_len)]
     pub(crate) seq_len: Option<usize>,
     /// Windows from the start of the text [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) windows: Option<usize>,
     #[command(flatten)]
     pub(crate) prune: PruneArgs,
@@ -249,6 +249,30 @@ pub(crate) enum ModeArg {
     Manual,
 }
 
+fn parse_if<T: std::str::FromStr>(text: &str, sound: impl Fn(&T) -> bool, wanted: &str) -> Result<T, String> {
+    text.parse().ok().filter(sound).ok_or_else(|| format!("expected {wanted}"))
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    parse_if(text, |bits: &f64| bits.is_finite() && *bits > 0.0, "a number above 0")
+}
+
+fn parse_width(text: &str) -> Result<u8, String> {
+    parse_if(text, |bits| matches!(bits, 1..=4 | 8), "1, 2, 3, 4 or 8")
+}
+
+fn parse_group_size(text: &str) -> Result<usize, String> {
+    parse_if(text, |size: &usize| *size > 0 && size.is_multiple_of(8), "a positive multiple of 8")
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    parse_if(text, |count| *count >= 1, "a whole number of at least 1")
+}
+
+fn parse_seq_len(text: &str) -> Result<usize, String> {
+    parse_if(text, |tokens| *tokens >= 2, "a whole number of at least 2")
+}
+
 /// Bytes with an optional unit: `14GiB`, `500MB`, `1048576`.
 fn parse_size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 8] = [
@@ -265,7 +289,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let (number, bytes) = unit.unwrap_or((text, 1));
     let wrong = || format!("{text:?} is not a size; write for example 14GiB or 500MB");
     let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    if number.is_finite() && number > 0.0 { Ok((number * bytes as f64) as u64) } else { Err(wrong()) }
+    if number > 0.0 && number * (bytes as f64) < u64::MAX as f64 {
+        Ok((number * bytes as f64) as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 #[cfg(test)]

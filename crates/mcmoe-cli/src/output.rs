@@ -1,6 +1,6 @@
 //! Printing results: JSON for programs, lines for people.
 
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 
 use serde::Serialize;
 
@@ -22,6 +22,11 @@ pub(crate) fn piece(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// A line on stderr. If nobody can read it, nothing is lost that a program depends on.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(stderr().lock(), "{text}");
 }
 
 /// Bytes as people write them.

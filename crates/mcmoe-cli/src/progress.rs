@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use mcmoe_mixtral::Progress;
 
+use crate::output;
+
 /// Seconds between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -63,7 +65,7 @@ impl Progress for Reporter {
             if let Some(bar) = phase.bar {
                 bar.finish_and_clear();
             }
-            eprintln!("{}: {} steps in {seconds:.1} s", phase.name, phase.done);
+            output::note(&format!("{}: {} steps in {seconds:.1} s", phase.name, phase.done));
         });
     }
 }
@@ -73,7 +75,8 @@ impl Phase {
         self.last_line = Instant::now();
         let elapsed = self.started.elapsed().as_secs_f64();
         let left = elapsed / self.done.max(1) as f64 * self.steps.saturating_sub(self.done) as f64;
-        eprintln!("{}: {} of {}, about {left:.0} s left", self.name, self.done, self.steps);
+        let Self { name, done, steps, .. } = self;
+        output::note(&format!("{name}: {done} of {steps}, about {left:.0} s left"));
     }
 }
 

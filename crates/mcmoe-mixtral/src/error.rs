@@ -88,6 +88,24 @@ pub enum MixtralError {
         /// The shape found.
         found: Vec<usize>,
     },
+    /// A weight that is infinite or not a number.
+    #[error("tensor {name} in {} holds {value} at element {element}; weights must be finite", path.display())]
+    TensorNotFinite {
+        /// Full name of the tensor.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Place of the first such weight.
+        element: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// A computation that overflowed, because weights are damaged or far too large.
+    #[error("{what} are not finite: the weights are damaged or far too large")]
+    NotFinite {
+        /// What was computed.
+        what: String,
+    },
     /// A tensor that could not be quantized.
     #[error("tensor {name}: {source}")]
     Quantize {
@@ -141,6 +159,22 @@ pub enum MixtralError {
     OutputExists {
         /// The folder.
         path: PathBuf,
+    },
+    /// An allocation that does not fit the model.
+    #[error("{}: {source}", path.display())]
+    Allocation {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: AllocatorError,
+    },
+    /// A text that cannot be cut into the sequences asked for.
+    #[error("{data}: {source}")]
+    Sequences {
+        /// The data set.
+        data: String,
+        /// What is wrong.
+        source: DatasetError,
     },
     /// A data set that could not be used.
     #[error(transparent)]

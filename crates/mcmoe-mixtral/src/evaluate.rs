@@ -54,8 +54,8 @@ pub struct Perplexity {
 /// The perplexity of `tokens` in non-overlapping windows, each predicted from its own start.
 ///
 /// # Errors
-/// [`MixtralError::Dataset`] if the text is shorter than a window, those of
-/// [`Mixtral::forward`].
+/// [`MixtralError::Dataset`] if the text is shorter than a window, [`MixtralError::NotFinite`] if the
+/// model computes no sensible numbers, those of [`Mixtral::forward`].
 pub fn perplexity<B: PackedOps>(
     model: &Mixtral<B>,
     tokens: &[u32],
@@ -80,6 +80,9 @@ pub fn perplexity<B: PackedOps>(
     let total: f64 = losses.iter().map(|(loss, _)| loss).sum();
     let tokens = windows.len() * (options.seq_len - 1);
     let nll = total / tokens as f64;
+    if !nll.is_finite() {
+        return Err(MixtralError::NotFinite { what: "the model's predictions".to_owned() });
+    }
     Ok(Perplexity {
         windows: windows.len(),
         tokens,

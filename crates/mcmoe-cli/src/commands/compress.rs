@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use mcmoe_mixtral::compress::{CompressOptions, CompressReport, SizeGoal, compress, rarely_reached};
+use mcmoe_mixtral::folder::read_allocation;
 use mcmoe_mixtral::inspect::{Inspection, inspect};
-use mcmoe_mixtral::{Allocation, Method, MixtralConfig, MixtralError, OnDevice, PackedOps};
+use mcmoe_mixtral::{Method, MixtralConfig, MixtralError, OnDevice, PackedOps};
 use serde::Serialize;
 
 use super::{Failure, shared};
@@ -39,7 +40,8 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;
     options.calibration = shared::calibration(args.calibration, config);
-    options.allocation = args.allocation.map(Allocation::read).transpose()?;
+    let allocation = args.allocation.map(|path| read_allocation(&path, config));
+    options.allocation = allocation.transpose()?;
     Ok(options)
 }
 

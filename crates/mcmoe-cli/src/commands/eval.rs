@@ -49,6 +49,12 @@ impl shared::WithModel for Evaluate<'_> {
         let tokens = Tokenizer::read(folder.dir())?.encode(&self.args.dataset.text(None)?)?;
         let seq_len = shared::seq_len(self.args.seq_len, folder.config());
         let options = EvalOptions::new(seq_len).windows(self.args.windows);
-        Ok((seq_len, perplexity(model, &tokens, &options, &Reporter::new())?))
+        match perplexity(model, &tokens, &options, &Reporter::new()) {
+            Ok(result) => Ok((seq_len, result)),
+            Err(MixtralError::Dataset(source)) => {
+                Err(MixtralError::Sequences { data: self.args.dataset.to_string(), source })
+            }
+            Err(error) => Err(error),
+        }
     }
 }

@@ -69,7 +69,7 @@ pub fn collect_factors<B: PackedOps>(
         let layer = source.layer::<B>(l, device)?;
         let contexts = stream.contexts(&layer);
         stream.add_attention(&layer, contexts);
-        let routed = stream.route(&layer);
+        let routed = stream.route(l, &layer)?;
         let statistics = Statistics::of(&routed, experts);
         factors.frequency.push(statistics.frequency);
         factors.weight.push(statistics.weight);
@@ -78,7 +78,12 @@ pub fn collect_factors<B: PackedOps>(
         for (e, expert) in layer.moe.experts.iter().enumerate() {
             let round = |&bits: &u8| round_expert(source, l, e, bits, options.group_size, device);
             let rounded: Vec<Expert<B>> = options.bits.iter().map(round).collect::<Result<_, _>>()?;
-            losses.push(pass_expert(&mut stream, &routed, e, expert, &rounded));
+            let loss = pass_expert(&mut stream, &routed, e, expert, &rounded);
+            if !loss.iter().all(|loss| loss.is_finite()) {
+                let what = format!("outputs of expert {e} of layer {l} on the calibration text");
+                return Err(MixtralError::NotFinite { what });
+            }
+            losses.push(loss);
             progress.advance(1);
         }
         factors.quant_loss.push(losses);

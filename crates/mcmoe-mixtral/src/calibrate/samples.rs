@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{DataSpec, blocks, random_windows, split_shares};
+use crate::dataset::{DataSpec, DatasetError, blocks, random_windows, split_shares};
 use crate::{MixtralError, Tokenizer};
 
 /// Text read of a data set at the least, however few samples are asked for.
@@ -102,7 +102,7 @@ impl CalibrationTokens {
     /// of them. All of them where the text has fewer.
     ///
     /// # Errors
-    /// [`MixtralError::Dataset`] if a text is shorter than a sequence.
+    /// [`MixtralError::Sequences`] if a text is shorter than a sequence.
     pub fn blocks(&self) -> Result<Vec<Vec<u32>>, MixtralError> {
         self.sample(blocks)
     }
@@ -110,24 +110,30 @@ impl CalibrationTokens {
     /// Windows at random places for the quantizer's Hessians.
     ///
     /// # Errors
-    /// [`MixtralError::Dataset`] if a text is shorter than a sequence.
+    /// [`MixtralError::Sequences`] if a text is shorter than a sequence.
     pub fn windows(&self) -> Result<Vec<Vec<u32>>, MixtralError> {
         self.sample(random_windows)
     }
 
     fn sample(
         &self,
-        sampler: fn(&[u32], usize, usize, u64) -> Result<Vec<Vec<u32>>, crate::dataset::DatasetError>,
+        sampler: fn(&[u32], usize, usize, u64) -> Result<Vec<Vec<u32>>, DatasetError>,
     ) -> Result<Vec<Vec<u32>>, MixtralError> {
         let Calibration { samples, seq_len, seed, .. } = self.calibration;
         let mut sequences = Vec::with_capacity(samples.min(1 << 20));
         let shares = split_shares(samples, self.parts.len());
-        for (tokens, share) in self.parts.iter().zip(shares) {
+        for (part, (tokens, share)) in self.parts.iter().zip(shares).enumerate() {
             // A mix of more parts than samples leaves some without a share; no samples at all is an error.
             if share > 0 || samples == 0 {
-                sequences.extend(sampler(tokens, share, seq_len, seed)?);
+                let cut = sampler(tokens, share, seq_len, seed);
+                sequences.extend(cut.map_err(|source| self.error(part, source))?);
             }
         }
         Ok(sequences)
+    }
+
+    fn error(&self, part: usize, source: DatasetError) -> MixtralError {
+        let data = self.calibration.data.parts().get(part).map(ToString::to_string);
+        MixtralError::Sequences { data: data.unwrap_or_default(), source }
     }
 }

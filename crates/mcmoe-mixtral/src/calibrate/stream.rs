@@ -49,11 +49,20 @@ impl<B: PackedOps> Stream<B> {
         });
     }
 
-    /// What the stream brings to the layer's experts.
-    pub(crate) fn route(&self, layer: &DecoderLayer<B>) -> Vec<Routed<B>> {
+    /// What the stream brings to the experts of layer `l`.
+    ///
+    /// # Errors
+    /// [`MixtralError::NotFinite`] if a router logit is infinite or NaN, as it is when anything before
+    /// it is.
+    pub(crate) fn route(&self, l: usize, layer: &DecoderLayer<B>) -> Result<Vec<Routed<B>>, MixtralError> {
         let route = |hidden: &Tensor<B, 2>| {
-            let (x, routing) = layer.route(hidden.clone());
-            Routed { x, routing }
+            let x = layer.post_attention_norm.forward(hidden.clone());
+            let logits = layer.moe.router.logits(x.clone());
+            if logits.iter().all(|logit| logit.is_finite()) {
+                return Ok(Routed { routing: layer.moe.routing(&logits), x });
+            }
+            let what = format!("activations of layer {l} on the calibration text");
+            Err(MixtralError::NotFinite { what })
         };
         self.hidden.par_iter().map(route).collect()
     }

@@ -15,6 +15,11 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(values)
 }
 
+/// Place and value of the first weight that is not finite.
+pub(super) fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    values.iter().position(|value| !value.is_finite()).map(|place| (place, values[place]))
+}
+
 fn map<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
     let (elements, _) = bytes.as_chunks::<N>();
     elements.par_iter().with_min_len(1 << 16).map(|element| read(*element)).collect()

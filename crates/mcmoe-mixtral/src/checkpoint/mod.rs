@@ -108,14 +108,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Those of [`Checkpoint::tensor_of_shape`], or [`MixtralError::TensorType`] unless it is BF16,
-    /// F16 or F32.
+    /// F16 or F32, [`MixtralError::TensorNotFinite`] if an element is infinite or NaN.
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, MixtralError> {
         let tensor = self.tensor_of_shape(name, shape)?;
-        let found = || format!("{:?}", tensor.dtype);
-        convert::to_f32(tensor.dtype, &tensor.bytes).ok_or_else(|| MixtralError::TensorType {
-            name: name.to_owned(),
-            path: tensor.path.clone(),
-            found: found(),
-        })
+        let (name, path) = (name.to_owned(), tensor.path);
+        let Some(values) = convert::to_f32(tensor.dtype, &tensor.bytes) else {
+            return Err(MixtralError::TensorType { name, path, found: format!("{:?}", tensor.dtype) });
+        };
+        match convert::first_not_finite(&values) {
+            None => Ok(values),
+            Some((element, value)) => Err(MixtralError::TensorNotFinite { name, path, element, value }),
+        }
     }
 }

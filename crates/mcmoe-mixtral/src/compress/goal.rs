@@ -86,7 +86,8 @@ pub(crate) fn folder_bytes(dir: &Path) -> Result<u64, MixtralError> {
     let refused = |e| MixtralError::read(dir, e);
     let mut total = 0;
     for entry in fs::read_dir(dir).map_err(refused)? {
-        let metadata = entry.and_then(|entry| entry.metadata()).map_err(refused)?;
+        // Not the entry's own metadata: files may be links, as in a download cache.
+        let metadata = entry.and_then(|entry| fs::metadata(entry.path())).map_err(refused)?;
         total += if metadata.is_file() { metadata.len() } else { 0 };
     }
     Ok(total)

@@ -52,7 +52,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let mut layer = self.source.layer::<B>(self.l, self.device)?;
         let mut done = self.attention(&mut layer, stream)?;
         progress.advance(done.len() as u64);
-        let routed = stream.route(&layer);
+        let routed = stream.route(self.l, &layer)?;
         // Experts side by side; each is independent of the others, so the order is of no account.
         let experts: Vec<(Vec<Done>, Outputs<B>)> = (0..layer.moe.experts.len())
             .into_par_iter()

@@ -175,14 +175,26 @@ impl Compression {
         config: &MixtralConfig,
         quantization: QuantizationConfig,
     ) -> Result<Self, MixtralError> {
-        let allocation = Allocation::read(dir.join(files::ALLOCATION))?;
-        let (layers, experts) = (config.num_hidden_layers, config.num_local_experts);
-        let known: Vec<u8> = BitWidth::ALL.iter().map(|width| width.bits()).collect();
-        allocation.validate(layers, experts, &known)?;
+        let allocation = read_allocation(&dir.join(files::ALLOCATION), config)?;
+        let layers = config.num_hidden_layers;
         let widths = quantization.widths(&allocation, dir)?;
         let path = dir.join(files::PRUNING);
         let thresholds = if path.exists() { Some(read_thresholds(&path, layers)?) } else { None };
         Ok(Self { quantization, allocation, thresholds, widths })
+    }
+}
+
+/// Reads the bit-widths of `config`'s experts from a JSON file with `bits`, `[layer][expert]`.
+///
+/// # Errors
+/// [`MixtralError::Allocator`] for an unreadable file, [`MixtralError::Allocation`] if it does not
+/// have a width that can be packed for every expert of the model.
+pub fn read_allocation(path: &Path, config: &MixtralConfig) -> Result<Allocation, MixtralError> {
+    let allocation = Allocation::read(path)?;
+    let known: Vec<u8> = BitWidth::ALL.iter().map(|width| width.bits()).collect();
+    match allocation.validate(config.num_hidden_layers, config.num_local_experts, &known) {
+        Ok(()) => Ok(allocation),
+        Err(source) => Err(MixtralError::Allocation { path: path.to_owned(), source }),
     }
 }
 

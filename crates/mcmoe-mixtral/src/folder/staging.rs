@@ -7,24 +7,28 @@ use tempfile::TempDir;
 
 use crate::MixtralError;
 
-/// A hidden sibling of the output folder. It is renamed to its real name by [`Staging::commit`], and
-/// removed if that never comes.
+/// A hidden folder that becomes the output folder by [`Staging::commit`], and is removed if that
+/// never comes.
+///
+/// It lies beside the output folder and is renamed; if the output is an existing empty folder (`.`, a
+/// link, a mount point), it lies inside and its files move up, `config.json` last.
 #[derive(Debug)]
 pub(crate) struct Staging {
     temporary: TempDir,
     target: PathBuf,
+    inside: bool,
 }
 
 impl Staging {
     /// Prepares to fill `target`, which must not exist or be an empty folder.
     pub(crate) fn create(target: &Path) -> Result<Self, MixtralError> {
-        if target.exists() {
-            let mut entries = fs::read_dir(target).map_err(|e| MixtralError::write(target, e))?;
-            if entries.next().is_some() {
-                return Err(MixtralError::OutputExists { path: target.to_owned() });
-            }
+        let refused = |e| MixtralError::write(target, e);
+        let inside = target.exists();
+        if inside && fs::read_dir(target).map_err(refused)?.next().is_some() {
+            return Err(MixtralError::OutputExists { path: target.to_owned() });
         }
         let parent = match target.parent() {
+            _ if inside => target,
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
@@ -33,8 +37,8 @@ impl Staging {
         let temporary = tempfile::Builder::new()
             .prefix(&format!(".{name}.incomplete-"))
             .tempdir_in(parent)
-            .map_err(|e| MixtralError::write(target, e))?;
-        Ok(Self { temporary, target: target.to_owned() })
+            .map_err(refused)?;
+        Ok(Self { temporary, target: target.to_owned(), inside })
     }
 
     /// The folder to write to.
@@ -58,13 +62,23 @@ impl Staging {
     pub(crate) fn commit(self) -> Result<(), MixtralError> {
         let refused = |e| MixtralError::write(&self.target, e);
         open_to_others(self.temporary.path()).map_err(refused)?;
-        if self.target.exists() {
-            fs::remove_dir(&self.target).map_err(refused)?;
+        if self.inside {
+            return self.move_up().map_err(refused);
         }
         fs::rename(self.temporary.path(), &self.target).map_err(refused)?;
         // The folder has moved away from the name that would be removed.
         let _ = self.temporary.keep();
         Ok(())
+    }
+
+    /// Moves the files into the target, the one that makes it a model last.
+    fn move_up(&self) -> std::io::Result<()> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.temporary.path())? {
+            names.push(entry?.file_name());
+        }
+        names.sort_by_key(|name| (name == "config.json", name.clone()));
+        names.iter().try_for_each(|name| fs::rename(self.temporary.path().join(name), self.target.join(name)))
     }
 }
 

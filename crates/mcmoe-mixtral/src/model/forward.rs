@@ -59,7 +59,7 @@ impl<B: PackedOps> Mixtral<B> {
                 return Err(MixtralError::option("pruning", "thresholds must lie between 0 and 1"));
             }
             if !share(&pruning.protect) {
-                return Err(MixtralError::option("protect", "the share must lie between 0 and 1"));
+                return Err(MixtralError::option("--protect", "the share must lie between 0 and 1"));
             }
         }
         self.pruning = pruning;

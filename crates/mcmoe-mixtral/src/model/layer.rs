@@ -6,7 +6,7 @@ use mcmoe_tensor_kernels::PackedOps;
 use super::attention::Attended;
 use super::cache::LayerCache;
 use super::rope::Angles;
-use super::{Activations, Attention, MoeBlock, Pruning, RmsNorm, Routing, to_host};
+use super::{Activations, Attention, MoeBlock, Pruning, RmsNorm, to_host};
 
 /// A decoder layer: attention, then experts, each around the residual stream.
 #[derive(Clone, Debug)]
@@ -75,13 +75,6 @@ impl<B: PackedOps> DecoderLayer<B> {
     ) -> Attended<B> {
         let x = self.input_norm.forward(hidden);
         self.attention.attend(x, sequences.batch, sequences.angles, cache, column_sums)
-    }
-
-    /// Input and routing of the experts for the residual stream after attention.
-    pub(crate) fn route(&self, hidden: Tensor<B, 2>) -> (Tensor<B, 2>, Routing) {
-        let x = self.post_attention_norm.forward(hidden);
-        let routing = self.moe.route(x.clone());
-        (x, routing)
     }
 }
 

@@ -15,11 +15,6 @@ pub struct MoeBlock<B: PackedOps> {
 }
 
 impl<B: PackedOps> MoeBlock<B> {
-    /// The choice for every token of `x`, `[tokens, hidden]`.
-    pub fn route(&self, x: Tensor<B, 2>) -> Routing {
-        self.routing(&self.router.logits(x))
-    }
-
     /// The choice that follows from router logits, `[tokens, experts]`.
     pub fn routing(&self, logits: &[f32]) -> Routing {
         Routing::from_logits(logits, self.experts.len(), self.router.top_k)
