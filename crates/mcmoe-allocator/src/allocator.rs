@@ -33,7 +33,16 @@ impl Allocator {
         self.allocate_with(&Highs, factors)
     }
 
-    /// The same with another solver.
+    /// Whether some allocation meets these options, for a model of `num_layers` blocks of `num_experts`
+    /// experts and candidate widths `bits`: what can be known before anything is measured.
+    ///
+    /// # Errors
+    /// As [`Allocator::allocate`].
+    pub fn check(&self, num_layers: usize, num_experts: usize, bits: &[u8]) -> Result<(), AllocatorError> {
+        self.allocate(&Factors::alike(num_layers, num_experts, bits.to_vec())).map(drop)
+    }
+
+    /// The same as [`Allocator::allocate`] with another solver.
     ///
     /// # Errors
     /// As [`Allocator::allocate`].

@@ -57,6 +57,14 @@ impl Factors {
         Self { num_layers, num_experts, bits, ..Self::default() }
     }
 
+    /// A model whose experts and widths are all alike.
+    pub(crate) fn alike(num_layers: usize, num_experts: usize, bits: Vec<u8>) -> Self {
+        let ones = vec![vec![1.0; num_experts]; num_layers];
+        let quant_loss = vec![vec![vec![1.0; bits.len()]; num_experts]; num_layers];
+        let (frequency, weight) = (ones.clone(), ones);
+        Self { num_layers, num_experts, bits, frequency, weight, quant_loss, ..Self::default() }
+    }
+
     /// Measured factors; `frequency` and `weight` are `[layer][expert]`, `quant_loss` is
     /// `[layer][expert][width]`. The number of layers and experts is taken from `frequency`.
     ///

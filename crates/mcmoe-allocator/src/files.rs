@@ -36,16 +36,27 @@ pub(crate) fn read<T>(
 }
 
 /// Writes `text` to `path` so that a crash leaves either the old file or the new one, never a part.
+///
+/// A link is followed; what is neither file nor missing (a device, a pipe) is written to, not replaced.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), AllocatorError> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let written = match fs::metadata(&target) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => fs::write(&target, text),
+        _ => replace(&target, text),
+    };
+    written.map_err(|source| io_error("write", path, source))
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
     let temporary = sibling(path);
     let written = write_synced(&temporary, text)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_directory(path));
-    written.map_err(|source| {
+    if written.is_err() {
         // The file is already gone when only the last step failed.
         let _ = fs::remove_file(&temporary);
-        io_error("write", path, source)
-    })
+    }
+    written
 }
 
 fn write_synced(path: &Path, text: &str) -> io::Result<()> {

@@ -146,3 +146,24 @@ fn broken_and_invalid_files_are_named() {
         assert!(error.contains("allocation.json") && error.contains(detail), "{error}");
     }
 }
+
+#[test]
+#[cfg(unix)]
+fn links_are_followed_and_devices_are_not_replaced() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let folder = Folder::new("links");
+    let (file, link) = (folder.0.join("a.json"), folder.0.join("b.json"));
+    let allocation = Allocation::new(vec![vec![1, 2], vec![3, 1]]);
+    fs::write(&file, "old").unwrap();
+    symlink(&file, &link).unwrap();
+    allocation.write(&link).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(Allocation::read(&file).unwrap(), allocation);
+    assert_eq!(folder.names(), ["a.json", "b.json"]);
+
+    // Through a link of our own: were it replaced, only the link would be gone.
+    let null = folder.0.join("null");
+    symlink("/dev/null", &null).unwrap();
+    allocation.write(&null).unwrap();
+    assert!(fs::metadata(&null).unwrap().file_type().is_char_device());
+}
