@@ -76,10 +76,11 @@ struct Task<'a> {
 impl Task<'_> {
     fn run(mut self, rows: &mut [RowMut<'_>]) {
         let cols = self.shape.cols();
-        let mut errors = vec![0.0; rows.len() * self.options.block_size];
+        let block_size = self.options.block_size.clamp(1, cols);
+        let mut errors = vec![0.0; rows.len() * block_size];
         let mut start = 0;
         while start < cols {
-            let end = cols.min(start + self.options.block_size);
+            let end = cols.min(start + block_size);
             let errors = &mut errors[..rows.len() * (end - start)];
             for (i, row) in rows.iter_mut().enumerate() {
                 let errors = &mut errors[i * (end - start)..][..end - start];

@@ -29,7 +29,12 @@ impl Grid {
     /// The weight's code on this grid.
     pub fn code(&self, weight: f32) -> u8 {
         // A scale of zero gives NaN or an infinity here; both end as a valid code of weight zero.
-        (weight / self.scale + self.zero).round_ties_even().clamp(0.0, self.max_code) as u8
+        let level = weight / self.scale + self.zero;
+        if self.max_code == 1.0 {
+            // Weight zero counts as positive, as in arXiv 2410.06270.
+            return u8::from(level >= 0.5);
+        }
+        level.round_ties_even().clamp(0.0, self.max_code) as u8
     }
 
     /// The weight that `code` stands for.
@@ -134,7 +139,7 @@ mod tests {
     fn binary_is_the_mean_magnitude() {
         let grid = Grid::fit(&[1.0, -3.0, 0.5, -0.5], BitWidth::B1, &GridSearch::default());
         assert_eq!([grid.weight(0), grid.weight(1)], [-1.25, 1.25]);
-        assert_eq!([1.0, -3.0, 0.0, -0.5].map(|w| grid.code(w)), [1, 0, 0, 0]);
+        assert_eq!([1.0, -3.0, 0.0, -0.5].map(|w| grid.code(w)), [1, 0, 1, 0]);
     }
 
     #[test]

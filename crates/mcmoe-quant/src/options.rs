@@ -31,7 +31,7 @@ pub struct QuantOptions {
     /// GPTQ: ridge added to the Hessian, as a share of its mean diagonal. Grows by itself when
     /// there are fewer calibration tokens than input features.
     pub damping: f32,
-    /// GPTQ: columns rounded before their error reaches the columns beyond.
+    /// GPTQ: columns rounded before their error reaches the columns beyond, at least one.
     pub block_size: usize,
 }
 

@@ -144,17 +144,15 @@ fn invert(matrix: &[f64], n: usize) -> Vec<f64> {
 fn gptq_equals_the_paper_written_plainly() {
     for bits in [BitWidth::B1, BitWidth::B2, BitWidth::B3, BitWidth::B4] {
         let (weights, hessian) = case(6, 80, 300, 17);
-        // One block for all columns and several of 16: both must agree with the plain sweep.
-        for block_size in [16, 32, 80] {
+        // Blocks within groups, across groups, and of all columns must agree with the plain sweep.
+        for block_size in [0, 16, 32, 80, usize::MAX] {
             let mut options = options(bits, Method::Gptq);
             options.block_size = block_size;
             let fast = run(&weights, 80, Some(&hessian), &options).packed.dequantize();
             let ridge = f64::from(0.01 * hessian.mean_diagonal());
             let plain = naive_gptq(&weights, &hessian, bits, ridge);
             let same = fast.iter().zip(&plain).filter(|(f, p)| (f64::from(**f) - **p).abs() < 1e-6).count();
-            if block_size >= 32 {
-                assert!(same * 100 >= fast.len() * 99, "{bits}, blocks of {block_size}: {same} equal");
-            }
+            assert!(same * 100 >= fast.len() * 99, "{bits}, blocks of {block_size}: {same} equal");
         }
     }
 }
