@@ -7,6 +7,7 @@
 //! purpose. `CALIBRATION` and `EVALUATION` are data sets such as `wikitext2:wiki.train.txt`.
 
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use mcmoe::mixtral::calibrate::Calibration;
@@ -78,7 +79,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     print!("\nThe compressed model, pruning as it goes, continues a prompt:\n\n >{PROMPT}");
     let sampling = Sampling::default().temperature(0.8).top_p(0.9).repetition_penalty(1.1);
     let options = GenerateOptions::default().max_new_tokens(60).sampling(sampling);
-    generate(&model, &tokenizer, &tokenizer.encode(PROMPT)?, &options, &mut |piece| print!("{piece}"))?;
+    generate(&model, &tokenizer, &tokenizer.encode(PROMPT)?, &options, &mut |piece| {
+        print!("{piece}");
+        ControlFlow::Continue(())
+    })?;
     println!();
     Ok(())
 }

@@ -19,6 +19,7 @@
 //! It holds no quantizer, no solver and no kernel: those are the crates below.
 //!
 //! ```
+//! use std::ops::ControlFlow;
 //! use std::path::Path;
 //!
 //! use mcmoe_mixtral::folder::ModelFolder;
@@ -32,7 +33,10 @@
 //!
 //! let prompt = tokenizer.encode(" The ship was")?;
 //! let options = GenerateOptions::default().max_new_tokens(8);
-//! let generation = generate(&model, &tokenizer, &prompt, &options, &mut |text| print!("{text}"))?;
+//! let generation = generate(&model, &tokenizer, &prompt, &options, &mut |text| {
+//!     print!("{text}");
+//!     ControlFlow::Continue(())
+//! })?;
 //! assert_eq!(generation.tokens.len(), 8);
 //! # Ok::<(), mcmoe_mixtral::MixtralError>(())
 //! ```

@@ -17,8 +17,11 @@ impl Tokenizer {
     /// [`MixtralError::Tokenizer`] if there is none or it is damaged.
     pub fn read(dir: &Path) -> Result<Self, MixtralError> {
         let path = dir.join("tokenizer.json");
-        let inner = tokenizers::Tokenizer::from_file(&path)
-            .map_err(|e| MixtralError::Tokenizer { path: path.clone(), reason: e.to_string() })?;
+        let refused =
+            |e: tokenizers::Error| MixtralError::Tokenizer { path: path.clone(), reason: e.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(refused)?;
+        // Some files carry the settings of a training run; texts are always taken whole.
+        inner.with_padding(None).with_truncation(None).map_err(refused)?;
         Ok(Self { inner, path })
     }
 
@@ -44,9 +47,15 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// A decoder that takes ids one by one and yields text as soon as it is whole characters.
-    pub fn stream(&self) -> TextStream<'_> {
-        TextStream { tokenizer: self, ids: Vec::new(), printed: 0 }
+    /// A decoder that takes the ids that follow `prompt` one by one and yields their text as soon as it
+    /// is whole characters. Prompt and pieces join to the text of all ids.
+    ///
+    /// # Errors
+    /// [`MixtralError::Tokenizer`] if the prompt's ids cannot be decoded.
+    pub fn stream_after(&self, prompt: &[u32]) -> Result<TextStream<'_>, MixtralError> {
+        let ids = prompt[prompt.len().saturating_sub(CONTEXT)..].to_vec();
+        let printed = self.decode(&ids)?.len();
+        Ok(TextStream { tokenizer: self, known: ids.len(), ids, printed })
     }
 
     fn error(&self, reason: &str) -> MixtralError {
@@ -54,10 +63,20 @@ impl Tokenizer {
     }
 }
 
+/// Ids of the prompt that the first piece of a stream is decoded with.
+const CONTEXT: usize = 16;
+
 /// Decodes a growing list of ids.
+///
+/// A token's text can depend on the one before it (Llama's decoder strips the space of the first
+/// word), so each piece is decoded together with the piece before.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
+    /// The last piece's ids and those after it.
     ids: Vec<u32>,
+    /// How many of them are the last piece's.
+    known: usize,
+    /// Length of the last piece's text.
     printed: usize,
 }
 
@@ -73,21 +92,75 @@ impl TextStream<'_> {
         if text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
-        self.take(&text)
+        let new = text.get(self.printed..).unwrap_or_default().to_owned();
+        self.ids.drain(..self.known);
+        self.known = self.ids.len();
+        self.printed = self.tokenizer.decode(&self.ids)?.len();
+        Ok(new)
     }
 
     /// What is left when no more ids come.
     ///
     /// # Errors
     /// [`MixtralError::Tokenizer`] if the ids cannot be decoded.
-    pub fn finish(mut self) -> Result<String, MixtralError> {
+    pub fn finish(self) -> Result<String, MixtralError> {
         let text = self.tokenizer.decode(&self.ids)?;
-        self.take(&text)
+        Ok(text.get(self.printed..).unwrap_or_default().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words with a leading mark for the space, bytes for the rest, as Llama's and Mixtral's.
+    const LLAMA: &str = r#"{
+        "version": "1.0", "normalizer": null, "post_processor": null, "added_tokens": [],
+        "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "a"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "WordLevel", "unk_token": "a",
+            "vocab": {"a": 0, "▁The": 1, "▁ship": 2, "s": 3, "<0xC3>": 4, "<0xA9>": 5}}
+    }"#;
+
+    fn llama() -> Tokenizer {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), LLAMA).unwrap();
+        Tokenizer::read(dir.path()).unwrap()
     }
 
-    fn take(&mut self, text: &str) -> Result<String, MixtralError> {
-        let new = text.get(self.printed..).unwrap_or_default().to_owned();
-        self.printed = text.len();
-        Ok(new)
+    #[test]
+    fn text_is_taken_whole() {
+        assert_eq!(llama().encode("s s s s").unwrap(), [3; 4]);
+    }
+
+    #[test]
+    fn pieces_join_to_the_text_of_all_ids() {
+        let tokenizer = llama();
+        let ids = [1, 2, 3, 2, 4, 5, 3, 1];
+        let whole = tokenizer.decode(&ids).unwrap();
+        assert_eq!(whole, "The ships shipés The");
+        // Not 5: no prompt ends amid a character.
+        for start in [0, 1, 2, 3, 4, 6, 7, 8] {
+            let (prompt, rest) = ids.split_at(start);
+            let mut stream = tokenizer.stream_after(prompt).unwrap();
+            let pieces: String = rest.iter().map(|&id| stream.push(id).unwrap()).collect();
+            let joined = tokenizer.decode(prompt).unwrap() + &pieces + &stream.finish().unwrap();
+            assert_eq!(joined, whole, "{start}");
+        }
+    }
+
+    #[test]
+    fn half_a_character_waits_for_the_rest() {
+        let tokenizer = llama();
+        let mut stream = tokenizer.stream_after(&[2]).unwrap();
+        assert_eq!([4, 5, 2].map(|id| stream.push(id).unwrap()), ["", "é", " ship"]);
+        assert_eq!(stream.push(4).unwrap(), "");
+        assert_eq!(stream.finish().unwrap(), "\u{fffd}");
     }
 }

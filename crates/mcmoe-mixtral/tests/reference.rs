@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use common::weights::elements;
@@ -98,7 +99,10 @@ fn compare_continuations(name: &str) {
         let expected = ids(&prompt["new_ids"]);
         let options = GenerateOptions::default().max_new_tokens(expected.len());
         let mut emitted = String::new();
-        let mut emit = |piece: &str| emitted.push_str(piece);
+        let mut emit = |piece: &str| {
+            emitted.push_str(piece);
+            ControlFlow::Continue(())
+        };
         let found = generate(&model, &tokenizer, &ids(&prompt["prompt_ids"]), &options, &mut emit).unwrap();
         let margins = numbers(&prompt["top1_minus_top2_logit"]);
         let clear = margins.iter().position(|&margin| margin < CLEAR_MARGIN).unwrap_or(expected.len());

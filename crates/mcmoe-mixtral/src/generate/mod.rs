@@ -2,6 +2,7 @@
 
 mod sampler;
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use mcmoe_tensor_kernels::PackedOps;
@@ -59,31 +60,36 @@ pub struct Generation {
     pub pruned_fraction: f64,
 }
 
-/// Continues `prompt`, handing every piece of text to `emit` as soon as it is whole.
+/// Continues `prompt`, handing every piece of text to `emit` as soon as it is whole, until it breaks
+/// off, an end token comes, or there are enough tokens.
 ///
 /// # Errors
-/// [`MixtralError::Option`] for an empty prompt or sampling options out of range, those of the
-/// tokenizer and of [`Mixtral::forward`].
+/// [`MixtralError::Option`] for an empty prompt or sampling options out of range,
+/// [`MixtralError::NotFinite`] if the model computes no sensible numbers, those of the tokenizer and
+/// of [`Mixtral::forward`].
 pub fn generate<B: PackedOps>(
     model: &Mixtral<B>,
     tokenizer: &Tokenizer,
     prompt: &[u32],
     options: &GenerateOptions,
-    emit: &mut dyn FnMut(&str),
+    emit: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Generation, MixtralError> {
     if prompt.is_empty() {
         return Err(MixtralError::option("--prompt", "the prompt has no token to start from"));
     }
     let mut sampler = Sampler::new(options.sampling.clone())?;
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.stream_after(prompt)?;
     let mut cache = model.new_cache();
     let mut activations = Activations::default();
     let (mut seen, mut text) = (prompt.to_vec(), String::new());
     let mut next = prompt.to_vec();
     let (start, mut prefill) = (Instant::now(), Duration::ZERO);
-    while seen.len() < prompt.len() + options.max_new_tokens {
-        let logits = model.forward_last(&[&next], &mut cache, &mut activations)?;
-        let token = sampler.choose(&mut to_host(logits), &seen);
+    while seen.len() - prompt.len() < options.max_new_tokens {
+        let mut logits = to_host(model.forward_last(&[&next], &mut cache, &mut activations)?);
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(MixtralError::NotFinite { what: "the model's predictions".to_owned() });
+        }
+        let token = sampler.choose(&mut logits, &seen);
         if seen.len() == prompt.len() {
             prefill = start.elapsed();
         }
@@ -92,12 +98,15 @@ pub fn generate<B: PackedOps>(
             break;
         }
         let piece = stream.push(token)?;
-        emit(&piece);
         text.push_str(&piece);
+        if emit(&piece).is_break() {
+            break;
+        }
         next = vec![token];
     }
     let rest = stream.finish()?;
-    emit(&rest);
+    // Nothing follows, whatever the answer.
+    let _ = emit(&rest);
     text.push_str(&rest);
     Ok(Generation {
         tokens: seen.split_off(prompt.len()),
