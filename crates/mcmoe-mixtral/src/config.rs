@@ -146,6 +146,20 @@ impl MixtralConfig {
         3 * self.hidden_size * self.intermediate_size
     }
 
+    /// The token that begins a text, if the file names one.
+    pub fn bos_token_id(&self) -> Option<u32> {
+        u32::try_from(self.raw.get("bos_token_id")?.as_u64()?).ok()
+    }
+
+    /// Makes sure that there is a layer `l`.
+    pub(crate) fn check_layer(&self, l: usize) -> Result<(), MixtralError> {
+        let layers = self.num_hidden_layers;
+        if l < layers {
+            return Ok(());
+        }
+        Err(MixtralError::option("layer", format!("there is no layer {l}: the model has {layers}")))
+    }
+
     fn check_sizes(&self) -> Result<(), String> {
         let sizes = [
             ("hidden_size", self.hidden_size, 1 << 20),

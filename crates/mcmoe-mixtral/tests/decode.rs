@@ -9,7 +9,7 @@ use common::compression::data_free;
 use common::weights::Weights;
 use common::{demo, demo_tokens, host, load, logits, max_difference};
 use mcmoe_mixtral::CpuBackend;
-use mcmoe_mixtral::model::{Activations, Mixtral, Pruning};
+use mcmoe_mixtral::model::{Activations, KvCache, Mixtral, Pruning};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -71,6 +71,17 @@ fn only_the_last_logits_on_request() {
     assert_eq!(last.dims(), [2, 1, vocab]);
     assert!(max_difference(&host(last), &expected) <= TOLERANCE);
     assert_eq!(activations.total, (2 * 30 * 2 * model.config().num_hidden_layers) as u64);
+}
+
+#[test]
+fn the_cache_of_another_batch_or_model_is_refused() {
+    let (model, tokens) = (load(&demo()), demo_tokens(0, 4));
+    let (mut two, mut activations) = (model.new_cache(), Activations::default());
+    model.forward(&[&tokens, &tokens], &mut two, &mut activations).unwrap();
+    for mut cache in [two, KvCache::new(1)] {
+        let error = model.forward(&[&tokens], &mut cache, &mut activations).unwrap_err().to_string();
+        assert!(error.contains("cache"), "{error}");
+    }
 }
 
 #[test]

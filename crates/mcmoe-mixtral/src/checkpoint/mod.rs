@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mcmoe_quant::SharedBytes;
+use mcmoe_quant::store::StoredTensor;
 use safetensors::Dtype;
 
 pub use writer::ShardWriter;
@@ -80,6 +81,12 @@ impl Checkpoint {
     /// The tensor `name`, if there is one.
     pub fn get(&self, name: &str) -> Option<TensorBytes> {
         self.files[*self.places.get(name)?].get(name)
+    }
+
+    /// The tensor `name` as part of a packed matrix, if there is one.
+    pub(crate) fn stored(&self, name: &str) -> Option<StoredTensor> {
+        let TensorBytes { dtype, shape, bytes, .. } = self.get(name)?;
+        Some(StoredTensor { name: name.to_owned(), dtype, shape, data: bytes })
     }
 
     /// The tensor `name`.

@@ -39,9 +39,7 @@ pub fn compress<B: PackedOps>(
     progress: &dyn Progress,
 ) -> Result<CompressReport, MixtralError> {
     let folder = ModelFolder::open(model_dir)?;
-    if folder.compression().is_some() {
-        return Err(MixtralError::option("MODEL_DIR", "the model is already compressed"));
-    }
+    folder.check_dense()?;
     options.check(folder.config())?;
     let staging = Staging::create(out_dir)?;
     let tokens = options.tokens(&Tokenizer::read(model_dir)?)?;
@@ -67,6 +65,12 @@ pub fn compress<B: PackedOps>(
     Ok(report)
 }
 
+/// Where the experts' widths come from.
+enum Widths<'a> {
+    Given(&'a Allocation),
+    Sought(Allocator),
+}
+
 /// A compression under way.
 struct Job<'a> {
     folder: &'a ModelFolder,
@@ -84,8 +88,14 @@ impl Job<'_> {
     ) -> Result<(Option<Factors>, Allocation), MixtralError> {
         let config = self.folder.config();
         let (layers, experts) = (config.num_hidden_layers, config.num_local_experts);
-        let given = self.options.allocation.as_ref();
-        let losses = given.is_none() && self.options.needs_losses();
+        let widths = match &self.options.allocation {
+            Some(allocation) => Widths::Given(allocation),
+            None => Widths::Sought(Allocator::new(self.options.allocator(self.folder)?)),
+        };
+        if let Widths::Sought(allocator) = &widths {
+            allocator.check(layers, experts, &CompressOptions::WIDTHS)?;
+        }
+        let losses = matches!(widths, Widths::Sought(_)) && self.options.needs_losses();
         let factors = match &self.tokens {
             None => None,
             Some(tokens) => {
@@ -98,13 +108,10 @@ impl Job<'_> {
                 Some(factors)
             }
         };
-        let allocation = match given {
-            Some(allocation) => allocation.clone(),
-            None => {
-                let unmeasured = || Factors::unmeasured(layers, experts, CompressOptions::WIDTHS.to_vec());
-                let factors = factors.clone().unwrap_or_else(unmeasured);
-                Allocator::new(self.options.allocator(self.folder)?).allocate(&factors)?
-            }
+        let unmeasured = || Factors::unmeasured(layers, experts, CompressOptions::WIDTHS.to_vec());
+        let allocation = match widths {
+            Widths::Given(allocation) => allocation.clone(),
+            Widths::Sought(allocator) => allocator.allocate(&factors.clone().unwrap_or_else(unmeasured))?,
         };
         allocation.validate(layers, experts, &CompressOptions::WIDTHS_IN_FILES)?;
         Ok((factors, allocation))

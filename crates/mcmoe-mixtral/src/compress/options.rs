@@ -89,6 +89,11 @@ impl CompressOptions {
         self
     }
 
+    /// Whether the mode or the quantizer needs a calibration text and there is none.
+    pub fn lacks_calibration(&self) -> bool {
+        self.calibration.is_none() && (self.needs_factors() || self.needs_hessians())
+    }
+
     pub(super) fn quantizer(&self) -> &'static str {
         match self.method {
             Method::Rtn => "rtn",
@@ -129,7 +134,7 @@ impl CompressOptions {
         let bits =
             BitWidth::new(self.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
         shape(bits).map_err(|e| MixtralError::shape("--group-size", &e))?;
-        if self.calibration.is_none() && (self.needs_factors() || self.needs_hessians()) {
+        if self.lacks_calibration() {
             let reason = "mixed and manual allocation and GPTQ need calibration text, for example \
                 wikitext2:PATH; --mode uniform with --method hqq or rtn does without";
             return Err(MixtralError::option("--calibration", reason));

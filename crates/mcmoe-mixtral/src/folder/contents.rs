@@ -102,18 +102,16 @@ impl ModelFolder {
     /// The packed matrices of layer `l` of a compressed folder, with their names.
     ///
     /// # Errors
-    /// [`MixtralError::Packed`] for damaged tensors; [`MixtralError::Option`] for a dense folder.
+    /// [`MixtralError::Packed`] for damaged tensors; [`MixtralError::Option`] for a dense folder or a
+    /// layer that is not there.
     pub fn layer_matrices(&self, l: usize) -> Result<Vec<(String, PackedMatrix)>, MixtralError> {
+        self.config().check_layer(l)?;
         let source = self.source();
         let Some(widths) = source.widths.map(|widths| &widths[l]) else {
             return Err(MixtralError::option("folder", "the model is not compressed"));
         };
         let describe = |source| MixtralError::Packed { path: self.dir().to_owned(), source };
-        let find = |name: &str| {
-            let tensor = self.checkpoint().get(name)?;
-            let (dtype, shape, data) = (tensor.dtype, tensor.shape, tensor.bytes);
-            Some(StoredTensor { name: name.to_owned(), dtype, shape, data })
-        };
+        let find = |name: &str| self.checkpoint().stored(name);
         let read = |info: MatrixInfo| {
             let shape = info.shape(widths).map_err(|e| describe(e.into()))?;
             let matrix = from_tensors(&info.name, shape, find).map_err(describe)?;

@@ -111,6 +111,17 @@ impl ModelFolder {
         self.compression.as_ref()
     }
 
+    /// Makes sure that the model is not compressed yet.
+    ///
+    /// # Errors
+    /// [`MixtralError::Option`] if it is.
+    pub fn check_dense(&self) -> Result<(), MixtralError> {
+        if self.compression.is_none() {
+            return Ok(());
+        }
+        Err(MixtralError::option("MODEL_DIR", "the model is already compressed"))
+    }
+
     /// Where layers are loaded from.
     pub fn source(&self) -> WeightSource<'_> {
         let widths = self.compression.as_ref().map(|compression| compression.widths.as_slice());

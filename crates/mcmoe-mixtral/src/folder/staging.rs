@@ -62,13 +62,14 @@ impl Staging {
     pub(crate) fn commit(self) -> Result<(), MixtralError> {
         let refused = |e| MixtralError::write(&self.target, e);
         open_to_others(self.temporary.path()).map_err(refused)?;
+        sync(self.temporary.path()).map_err(refused)?;
         if self.inside {
-            return self.move_up().map_err(refused);
+            return self.move_up().and_then(|()| sync_folder(&self.target)).map_err(refused);
         }
         fs::rename(self.temporary.path(), &self.target).map_err(refused)?;
         // The folder has moved away from the name that would be removed.
-        let _ = self.temporary.keep();
-        Ok(())
+        let parent = self.temporary.keep().parent().map(Path::to_owned);
+        parent.map_or(Ok(()), |parent| sync_folder(&parent)).map_err(refused)
     }
 
     /// Moves the files into the target, the one that makes it a model last.
@@ -80,6 +81,19 @@ impl Staging {
         names.sort_by_key(|name| (name == "config.json", name.clone()));
         names.iter().try_for_each(|name| fs::rename(self.temporary.path().join(name), self.target.join(name)))
     }
+}
+
+/// Makes the files of `dir` and their names durable.
+fn sync(dir: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        fs::File::open(entry?.path())?.sync_all()?;
+    }
+    sync_folder(dir)
+}
+
+/// Makes the names in `dir` durable; only Unix lets a folder be opened for that.
+fn sync_folder(dir: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { fs::File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 /// Temporary files and folders are private; a model need not be.

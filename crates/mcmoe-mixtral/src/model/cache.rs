@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::MixtralError;
+
 /// Positions that a cache grows by at least.
 const MIN_GROWTH: usize = 64;
 
@@ -33,6 +35,20 @@ impl<B: Backend> KvCache<B> {
     /// Whether no token is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Makes sure that the cache belongs to a model of `layers` layers and a batch of `batch` sequences.
+    pub(crate) fn check(&self, layers: usize, batch: usize) -> Result<(), MixtralError> {
+        let filled = self.layers.first().and_then(|layer| layer.buffers.as_ref());
+        let held = filled.map_or(batch, |[keys, _]| keys.dims()[0]);
+        if self.layers.len() == layers && held == batch {
+            return Ok(());
+        }
+        let found = self.layers.len();
+        let reason = format!(
+            "the cache holds {held} sequences in {found} layers where {batch} in {layers} are needed"
+        );
+        Err(MixtralError::option("cache", reason))
     }
 
     pub(crate) fn layer(&mut self, layer: usize) -> &mut LayerCache<B> {

@@ -73,7 +73,7 @@ impl<B: PackedOps> Mixtral<B> {
     ///
     /// # Errors
     /// [`MixtralError::TokenId`] for an id outside the vocabulary, [`MixtralError::Option`] for rows
-    /// that are empty or of different lengths.
+    /// that are empty or of different lengths, and for the cache of another model or batch.
     pub fn forward(
         &self,
         tokens: &[&[u32]],
@@ -127,6 +127,7 @@ impl<B: PackedOps> Mixtral<B> {
         mut watch: impl FnMut(&Tensor<B, 2>, Option<&[f32]>),
     ) -> Result<Tensor<B, 2>, MixtralError> {
         let ids = check_tokens(tokens, self.config.vocab_size)?;
+        cache.check(self.layers.len(), tokens.len())?;
         let len = tokens[0].len();
         let mut hidden = embed(&self.embed_tokens, &ids);
         watch(&hidden, None);

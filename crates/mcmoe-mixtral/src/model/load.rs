@@ -117,9 +117,10 @@ impl WeightSource<'_> {
     /// Loads layer `l`.
     ///
     /// # Errors
-    /// As [`WeightSource::model`].
+    /// As [`WeightSource::model`]; [`MixtralError::Option`] if there is no such layer.
     pub fn layer<B: PackedOps>(&self, l: usize, device: &B::Device) -> Result<DecoderLayer<B>, MixtralError> {
         let config = self.config;
+        config.check_layer(l)?;
         let [q, k, v, o] = names::ATTENTION;
         let attention = |projection, rows, cols| {
             let bits = self.widths.map(|widths| (widths[l].attention, widths[l].group_size));
@@ -172,11 +173,7 @@ impl WeightSource<'_> {
         };
         let describe = |source| MixtralError::Packed { path: self.checkpoint.dir().to_owned(), source };
         let shape = PackedShape::new(rows, cols, bits, group_size).map_err(|e| describe(e.into()))?;
-        let find = |name: &str| {
-            let tensor = self.checkpoint.get(name)?;
-            let (dtype, shape, data) = (tensor.dtype, tensor.shape, tensor.bytes);
-            Some(store::StoredTensor { name: name.to_owned(), dtype, shape, data })
-        };
+        let find = |name: &str| self.checkpoint.stored(name);
         Ok(Linear::packed(store::from_tensors(name, shape, find).map_err(describe)?, device))
     }
 
