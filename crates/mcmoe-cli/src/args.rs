@@ -119,6 +119,9 @@ pub(crate) struct FactorsArgs {
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
+    /// Print the factors as one JSON object, too
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
@@ -129,13 +132,13 @@ pub(crate) struct AllocateArgs {
     #[arg(long, value_name = "BITS", default_value_t = 2.0, value_parser = parse_positive)]
     pub(crate) expert_bits: f64,
     /// Exponent of the frequency
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = parse_exponent)]
     pub(crate) alpha: f64,
     /// Exponent of the routing weight
-    #[arg(long, default_value_t = 1.5)]
+    #[arg(long, default_value_t = 1.5, value_parser = parse_exponent)]
     pub(crate) beta: f64,
     /// Exponent of the quantization loss
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = parse_exponent)]
     pub(crate) gamma: f64,
     #[command(flatten)]
     pub(crate) mode: ModeArgs,
@@ -153,7 +156,7 @@ pub(crate) struct PruneArgs {
     #[arg(long)]
     pub(crate) prune: bool,
     /// With --prune: share of the tokens of a sequence that keep all their experts
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = parse_share)]
     pub(crate) protect: f32,
 }
 
@@ -191,21 +194,21 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) max_new_tokens: usize,
     /// Randomness; 0 takes the best token every time
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = parse_temperature)]
     pub(crate) temperature: f32,
     /// Choose among the K best tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub(crate) top_k: usize,
     /// Choose among the best tokens that make up this probability
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = parse_top_p)]
     pub(crate) top_p: f32,
     /// Above 1, tokens seen before become less likely
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = parse_penalty)]
     pub(crate) repetition_penalty: f32,
     /// Seed of the choice
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Put the beginning-of-text token `<s>` before the prompt
+    /// Put the beginning-of-text token of config.json before the prompt
     #[arg(long)]
     pub(crate) bos: bool,
     #[command(flatten)]
@@ -255,6 +258,26 @@ fn parse_if<T: std::str::FromStr>(text: &str, sound: impl Fn(&T) -> bool, wanted
 
 fn parse_positive(text: &str) -> Result<f64, String> {
     parse_if(text, |bits: &f64| bits.is_finite() && *bits > 0.0, "a number above 0")
+}
+
+fn parse_exponent(text: &str) -> Result<f64, String> {
+    parse_if(text, |exponent: &f64| exponent.is_finite() && *exponent >= 0.0, "a number, 0 or more")
+}
+
+fn parse_share(text: &str) -> Result<f32, String> {
+    parse_if(text, |share| (0.0..=1.0).contains(share), "a number from 0 to 1")
+}
+
+fn parse_temperature(text: &str) -> Result<f32, String> {
+    parse_if(text, |temperature: &f32| temperature.is_finite() && *temperature >= 0.0, "a number, 0 or more")
+}
+
+fn parse_top_p(text: &str) -> Result<f32, String> {
+    parse_if(text, |share| *share > 0.0 && *share <= 1.0, "a number above 0 and at most 1")
+}
+
+fn parse_penalty(text: &str) -> Result<f32, String> {
+    parse_if(text, |penalty: &f32| penalty.is_finite() && *penalty > 0.0, "a number above 0")
 }
 
 fn parse_width(text: &str) -> Result<u8, String> {

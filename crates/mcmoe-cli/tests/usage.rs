@@ -39,6 +39,8 @@ fn what_is_missing_is_named() {
     wrong("compress MODEL", &["--output"]);
     wrong("compress -o OUT", &["<MODEL_DIR>"]);
     wrong("compress MODEL -o", &["--output"]);
+    wrong("compress MODEL -o OUT", &["--calibration", "wikitext2:"]);
+    wrong("compress MODEL -o OUT --method rtn", &["--calibration", "wikitext2:"]);
     wrong("factors MODEL -o OUT", &["--calibration", "wikitext2:"]);
     wrong("allocate -o OUT", &["<FACTORS>"]);
     wrong("eval MODEL", &["--dataset"]);
@@ -99,25 +101,18 @@ fn a_device_that_is_not_there_says_what_is_missing() {
     }
 }
 
-/// Options whose range the library checks: refused before any work, whichever of the two codes it is.
 #[test]
 fn numbers_out_of_range_are_named() {
-    let lines = [
-        ("compress MODEL -o OUT --mode uniform --method rtn --attention-bits 5", "--attention-bits"),
-        ("compress MODEL -o OUT --mode uniform --method rtn --group-size 12", "--group-size"),
-        ("compress MODEL -o OUT --method rtn", "--calibration"),
-        ("generate MODEL --prompt a --temperature=-1", "--temperature"),
-        ("generate MODEL --prompt a --top-p 2", "--top-p"),
-        ("generate MODEL --prompt a --repetition-penalty 0", "--repetition-penalty"),
-    ];
-    for (line, option) in lines {
-        let workplace = Workplace::empty();
-        let line = line.replace("MODEL", DEMO).replace("OUT", workplace.out().to_str().unwrap());
-        let ended = run(Command::new(env!("CARGO_BIN_EXE_mcmoe")).args(line.split_whitespace()));
-        assert!(matches!(ended.code, Some(1 | 2)), "{line}: {ended:?}");
-        assert!(ended.stderr.contains(option) && ended.stdout.is_empty(), "{line}: {ended:?}");
-        assert!(names_in(workplace.root()).is_empty(), "nothing is made");
-    }
+    let compress = |rest: &str| format!("compress MODEL -o OUT --mode uniform --method rtn {rest}");
+    wrong(&compress("--attention-bits 5"), &["--attention-bits", "1, 2, 3, 4 or 8"]);
+    wrong(&compress("--group-size 12"), &["--group-size", "multiple of 8"]);
+    wrong(&compress("--expert-bits 0"), &["--expert-bits", "above 0"]);
+    let generate = |rest: &str| format!("generate MODEL --prompt a {rest}");
+    wrong(&generate("--temperature=-1"), &["--temperature", "0 or more"]);
+    wrong(&generate("--top-p 2"), &["--top-p", "at most 1"]);
+    wrong(&generate("--repetition-penalty 0"), &["--repetition-penalty", "above 0"]);
+    wrong(&generate("--protect 2"), &["--protect", "from 0 to 1"]);
+    wrong("allocate MODEL -o OUT --gamma nan", &["--gamma", "0 or more"]);
 }
 
 #[test]

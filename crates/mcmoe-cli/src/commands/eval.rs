@@ -12,7 +12,11 @@ use crate::output;
 use crate::progress::Reporter;
 
 pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let (seq_len, result) = shared::with_model(&args.dir, &args.prune, args.device, Evaluate { args })?;
+    let folder = ModelFolder::open(&args.dir)?;
+    let tokens = Tokenizer::read(&args.dir)?.encode(&args.dataset.text(None).map_err(MixtralError::from)?)?;
+    let seq_len = shared::seq_len(args.seq_len, folder.config());
+    let options = EvalOptions::new(seq_len).windows(args.windows);
+    let result = shared::with_model(&folder, &args.prune, args.device, Evaluate { args, tokens, options })?;
     if args.json {
         return output::json(&Report { dataset: args.dataset.to_string(), seq_len, result });
     }
@@ -36,25 +40,19 @@ struct Report {
 
 struct Evaluate<'a> {
     args: &'a EvalArgs,
+    tokens: Vec<u32>,
+    options: EvalOptions,
 }
 
 impl shared::WithModel for Evaluate<'_> {
-    type Output = (usize, Perplexity);
+    type Output = Perplexity;
 
-    fn run<B: PackedOps>(
-        self,
-        folder: &ModelFolder,
-        model: &Mixtral<B>,
-    ) -> Result<Self::Output, MixtralError> {
-        let tokens = Tokenizer::read(folder.dir())?.encode(&self.args.dataset.text(None)?)?;
-        let seq_len = shared::seq_len(self.args.seq_len, folder.config());
-        let options = EvalOptions::new(seq_len).windows(self.args.windows);
-        match perplexity(model, &tokens, &options, &Reporter::new()) {
-            Ok(result) => Ok((seq_len, result)),
-            Err(MixtralError::Dataset(source)) => {
-                Err(MixtralError::Sequences { data: self.args.dataset.to_string(), source })
+    fn run<B: PackedOps>(self, model: &Mixtral<B>) -> Result<Perplexity, MixtralError> {
+        perplexity(model, &self.tokens, &self.options, &Reporter::new()).map_err(|error| match error {
+            MixtralError::Dataset(source) => {
+                MixtralError::Sequences { data: self.args.dataset.to_string(), source }
             }
-            Err(error) => Err(error),
-        }
+            other => other,
+        })
     }
 }

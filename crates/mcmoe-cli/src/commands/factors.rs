@@ -6,20 +6,24 @@ use mcmoe_mixtral::{Factors, MixtralError, OnDevice, PackedOps, Tokenizer};
 
 use super::{Failure, shared};
 use crate::args::FactorsArgs;
+use crate::output;
 use crate::progress::Reporter;
 
 pub(crate) fn run(args: FactorsArgs) -> Result<(), Failure> {
     let folder = ModelFolder::open(&args.model_dir)?;
+    folder.check_dense()?;
     let Some(calibration) = shared::calibration(args.calibration, folder.config()) else {
         return Err(Failure::Usage(
             "--calibration KIND:PATH is needed, for example wikitext2:train.txt".into(),
         ));
     };
+    shared::check_output(&args.output)?;
     let options = FactorOptions::default().group_size(args.group_size);
     let data = calibration.record().data.join(", ");
     let mut factors = args.device.run(Collect { folder: &folder, calibration, options })?;
     factors.calibration = Some(data);
-    Ok(factors.write(&args.output)?)
+    factors.write(&args.output)?;
+    if args.json { output::json(&factors) } else { Ok(()) }
 }
 
 struct Collect<'a> {

@@ -38,23 +38,28 @@ pub(super) fn mode(args: &ModeArgs) -> mcmoe_mixtral::Mode {
 pub(super) trait WithModel {
     type Output;
 
-    fn run<B: PackedOps>(
-        self,
-        folder: &ModelFolder,
-        model: &Mixtral<B>,
-    ) -> Result<Self::Output, MixtralError>;
+    fn run<B: PackedOps>(self, model: &Mixtral<B>) -> Result<Self::Output, MixtralError>;
 }
 
-/// Opens the folder, loads the model on `device` with the wanted pruning and does `work` with it.
+/// Loads the model of `folder` on `device` with the wanted pruning and does `work` with it.
 pub(super) fn with_model<W: WithModel>(
-    dir: &Path,
+    folder: &ModelFolder,
     prune: &PruneArgs,
     device: Device,
     work: W,
 ) -> Result<W::Output, MixtralError> {
-    let folder = ModelFolder::open(dir)?;
     let pruning = if prune.prune { Some(folder.pruning(prune.protect)?) } else { None };
-    device.run(Loaded { folder: &folder, pruning, work })
+    device.run(Loaded { folder, pruning, work })
+}
+
+/// Makes sure that a file can come to lie at `path`, before hours of work for it.
+pub(super) fn check_output(path: &Path) -> Result<(), MixtralError> {
+    let refused = |source| MixtralError::Write { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Err(refused(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::read_dir(parent).map(drop).map_err(refused)
 }
 
 struct Loaded<'a, W> {
@@ -69,6 +74,6 @@ impl<W: WithModel> OnDevice for Loaded<'_, W> {
     fn run<B: PackedOps>(self, device: &B::Device) -> Result<W::Output, MixtralError> {
         let mut model = self.folder.model::<B>(device)?;
         model.set_pruning(self.pruning)?;
-        self.work.run(self.folder, &model)
+        self.work.run(&model)
     }
 }

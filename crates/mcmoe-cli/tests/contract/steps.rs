@@ -10,8 +10,8 @@ fn steps_taken_by_hand_lead_to_the_same_bits() {
     let workplace = Workplace::empty();
     let path = |name: &str| workplace.root().join(name).to_str().unwrap().to_owned();
     let (factors, allocation) = (path("factors.json"), path("allocation.json"));
-    let silent = ask("factors", Path::new(DEMO), &format!("{} -o {factors}", calibration())).done();
-    assert_eq!(silent, "");
+    let told = ask("factors", Path::new(DEMO), &format!("{} -o {factors} --json", calibration())).json();
+    assert_eq!(told, read_json(Path::new(&factors)));
     let told = ask("allocate", Path::new(&factors), &format!("-o {allocation}")).done();
     assert!(told.contains("2.000 bits"), "{told}");
     assert_eq!(names_in(workplace.root()), ["allocation.json", "factors.json"]);

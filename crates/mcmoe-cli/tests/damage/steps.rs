@@ -61,11 +61,11 @@ fn factors_that_cannot_be() {
 fn budgets_and_exponents_that_cannot_be() {
     let refused = |args: &str, names: &[&str]| allocate(&factors().to_string(), args).failed(names);
     refused("--expert-bits 0.5", &["smallest possible"]);
-    let nonsense = |args: &str| allocate(&factors().to_string(), args).refused(2, &["--expert-bits"]);
-    nonsense("--expert-bits nan");
-    nonsense("--expert-bits=-2");
-    refused("--alpha nan", &["alpha"]);
-    refused("--gamma=-1", &["gamma"]);
+    let nonsense = |args: &str, name: &str| allocate(&factors().to_string(), args).refused(2, &[name]);
+    nonsense("--expert-bits nan", "--expert-bits");
+    nonsense("--expert-bits=-2", "--expert-bits");
+    nonsense("--alpha nan", "--alpha");
+    nonsense("--gamma=-1", "--gamma");
     refused("--mode manual --high 3 --low 2", &["cannot raise 3 and lower 2"]);
 }
 
