@@ -86,7 +86,7 @@ impl Staging {
 /// Makes the files of `dir` and their names durable.
 fn sync(dir: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        fs::File::open(entry?.path())?.sync_all()?;
+        fs::OpenOptions::new().write(true).open(entry?.path())?.sync_all()?;
     }
     sync_folder(dir)
 }
