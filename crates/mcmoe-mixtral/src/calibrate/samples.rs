@@ -45,6 +45,9 @@ pub struct CalibrationTokens {
     calibration: Calibration,
 }
 
+/// Takes a number of sequences of a length from tokens, by a seed.
+type Sampler = fn(&[u32], usize, usize, u64) -> Result<Vec<Vec<u32>>, DatasetError>;
+
 impl Calibration {
     /// 128 sequences of 2048 tokens from `data`, seed 0.
     pub const fn new(data: DataSpec) -> Self {
@@ -115,10 +118,7 @@ impl CalibrationTokens {
         self.sample(random_windows)
     }
 
-    fn sample(
-        &self,
-        sampler: fn(&[u32], usize, usize, u64) -> Result<Vec<Vec<u32>>, DatasetError>,
-    ) -> Result<Vec<Vec<u32>>, MixtralError> {
+    fn sample(&self, sampler: Sampler) -> Result<Vec<Vec<u32>>, MixtralError> {
         let Calibration { samples, seq_len, seed, .. } = self.calibration;
         let mut sequences = Vec::with_capacity(samples.min(1 << 20));
         let shares = split_shares(samples, self.parts.len());

@@ -15,7 +15,7 @@ pub(crate) use goal::folder_bytes;
 pub use options::CompressOptions;
 pub use report::{CompressReport, MatrixReport, rarely_reached};
 
-use crate::calibrate::{CalibrationTokens, FactorOptions, Stream, collect_factors};
+use crate::calibrate::{Calibration, CalibrationTokens, FactorOptions, Stream, collect_factors};
 use crate::checkpoint::ShardWriter;
 use crate::folder::{
     MatrixInfo, ModelFolder, QuantizationConfig, Staging, Thresholds, dense_tensors, files, packed_layer,
@@ -163,7 +163,7 @@ impl Job<'_> {
         }
         if factors.validate().is_ok() {
             let mut factors = factors.clone();
-            let record = self.options.calibration.as_ref().map(|calibration| calibration.record());
+            let record = self.options.calibration.as_ref().map(Calibration::record);
             factors.calibration = record.map(|record| record.data.join(", "));
             factors.write(dir.join(files::FACTORS))?;
         }

@@ -4,7 +4,7 @@ use mcmoe_quant::{ErrorReport, Fallback};
 use serde::{Deserialize, Serialize};
 
 use super::CompressOptions;
-use crate::calibrate::CalibrationRecord;
+use crate::calibrate::{Calibration, CalibrationRecord};
 
 /// The record of a compression.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl CompressReport {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             quantizer: options.quantizer().to_owned(),
-            calibration: options.calibration.as_ref().map(|calibration| calibration.record()),
+            calibration: options.calibration.as_ref().map(Calibration::record),
             matrices: Vec::new(),
         }
     }

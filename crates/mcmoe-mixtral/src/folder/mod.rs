@@ -8,7 +8,7 @@ mod contents;
 mod quantization;
 mod staging;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mcmoe_allocator::Allocation;
 use mcmoe_quant::BitWidth;
@@ -209,12 +209,12 @@ pub fn read_allocation(path: &Path, config: &MixtralConfig) -> Result<Allocation
     }
 }
 
-fn read_thresholds(path: &PathBuf, layers: usize) -> Result<Vec<f32>, MixtralError> {
+fn read_thresholds(path: &Path, layers: usize) -> Result<Vec<f32>, MixtralError> {
     let Thresholds { thresholds } = json::read(path)?;
     let sound = thresholds.len() == layers && thresholds.iter().all(|t| (0.0..=1.0).contains(t));
     if sound {
         return Ok(thresholds);
     }
     let reason = format!("thresholds must be {layers} numbers from 0 to 1, one a layer");
-    Err(MixtralError::Json { path: path.clone(), reason })
+    Err(MixtralError::Json { path: path.to_owned(), reason })
 }

@@ -61,7 +61,7 @@ impl<B: PackedOps> DecoderLayer<B> {
             pruning.apply(layer, &mut routing, &protected);
         }
         activations.count(&routing);
-        let hidden = hidden + self.moe.forward(x, &routing);
+        let hidden = hidden + self.moe.forward(&x, &routing);
         LayerOutput { hidden, router_logits }
     }
 

@@ -21,11 +21,11 @@ impl<B: PackedOps> MoeBlock<B> {
     }
 
     /// The weighted sum of the chosen experts' outputs. Experts that no token needs do no work.
-    pub fn forward(&self, x: Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
+    pub fn forward(&self, x: &Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
         let mut output = x.zeros_like();
         for (e, expert) in self.experts.iter().enumerate() {
             let (tokens, weights) = routing.assigned(e);
-            if let Some(picked) = Picked::new(tokens, weights, &x) {
+            if let Some(picked) = Picked::new(tokens, weights, x) {
                 let y = expert.forward(picked.inputs.clone());
                 output = picked.add_to(output, y);
             }
