@@ -42,11 +42,6 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(|e| self.error(&e.to_string()))
     }
 
-    /// The id of a token given by its text, special ones such as `<s>` included.
-    pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
     /// A decoder that takes the ids that follow `prompt` one by one and yields their text as soon as it
     /// is whole characters. Prompt and pieces join to the text of all ids.
     ///

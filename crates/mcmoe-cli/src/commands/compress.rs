@@ -18,13 +18,7 @@ pub(crate) fn run(args: CompressArgs) -> Result<(), Failure> {
     let (json, device) = (args.json, args.device);
     let (model, output) = (args.model_dir.clone(), args.output.clone());
     let options = options(args, &config)?;
-    if options.lacks_calibration() {
-        return Err(Failure::Usage(
-            "--calibration KIND:PATH is needed, for example wikitext2:train.txt; \
-             only --mode uniform or random with --method hqq or rtn do without"
-                .into(),
-        ));
-    }
+    options.check_calibration().map_err(|error| Failure::Usage(error.to_string()))?;
     let report = device.run(Compress { model, output: output.clone(), options })?;
     for (matrix, fallback) in rarely_reached(&report) {
         tracing::info!(matrix = matrix.name, ?fallback, "rarely reached by calibration");

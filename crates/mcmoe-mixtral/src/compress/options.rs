@@ -89,9 +89,17 @@ impl CompressOptions {
         self
     }
 
-    /// Whether the mode or the quantizer needs a calibration text and there is none.
-    pub fn lacks_calibration(&self) -> bool {
-        self.calibration.is_none() && (self.needs_factors() || self.needs_hessians())
+    /// Makes sure that there is a calibration text if the mode or the quantizer needs one.
+    ///
+    /// # Errors
+    /// [`MixtralError::Option`] if one is missing.
+    pub fn check_calibration(&self) -> Result<(), MixtralError> {
+        if self.calibration.is_some() || !(self.needs_factors() || self.needs_hessians()) {
+            return Ok(());
+        }
+        let reason = "mixed and manual allocation and GPTQ need calibration text, for example \
+            wikitext2:PATH; --mode uniform or random with --method hqq or rtn does without";
+        Err(MixtralError::option("--calibration", reason))
     }
 
     pub(super) fn quantizer(&self) -> &'static str {
@@ -134,12 +142,7 @@ impl CompressOptions {
         let bits =
             BitWidth::new(self.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
         shape(bits).map_err(|e| MixtralError::shape("--group-size", &e))?;
-        if self.lacks_calibration() {
-            let reason = "mixed and manual allocation and GPTQ need calibration text, for example \
-                wikitext2:PATH; --mode uniform with --method hqq or rtn does without";
-            return Err(MixtralError::option("--calibration", reason));
-        }
-        Ok(())
+        self.check_calibration()
     }
 
     /// The tokenized calibration text, if there is one.
