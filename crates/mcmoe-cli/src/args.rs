@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use mcmoe_mixtral::Device;
 use mcmoe_mixtral::dataset::DataSpec;
+use mcmoe_mixtral::{Device, Precision};
 
 /// Compress Mixtral to 1.5-2.5 bits an expert weight and run it.
 #[derive(Parser)]
@@ -53,7 +53,7 @@ pub(crate) struct CompressArgs {
     /// Bits of the attention projections: 1, 2, 3, 4 or 8
     #[arg(long, value_name = "BITS", default_value_t = 4, value_parser = parse_width)]
     pub(crate) attention_bits: u8,
-    /// Weights that share a scale and a zero point, a multiple of 8
+    /// Weights that share a scale and a zero point, a multiple of 32
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_group_size)]
     pub(crate) group_size: usize,
     /// How weights are rounded
@@ -160,6 +160,19 @@ pub(crate) struct PruneArgs {
     pub(crate) protect: f32,
 }
 
+/// How a model is run.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) prune: PruneArgs,
+    /// How activations enter packed layers: int8 (fast) or f32 (exact)
+    #[arg(long, value_name = "TYPE", default_value = "int8")]
+    pub(crate) activations: Precision,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+}
+
 #[derive(Args)]
 pub(crate) struct EvalArgs {
     /// Folder of the model, dense or compressed
@@ -174,10 +187,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) windows: Option<usize>,
     #[command(flatten)]
-    pub(crate) prune: PruneArgs,
-    /// Where to compute
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: Device,
+    pub(crate) run: RunArgs,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -212,10 +222,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long)]
     pub(crate) bos: bool,
     #[command(flatten)]
-    pub(crate) prune: PruneArgs,
-    /// Where to compute
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: Device,
+    pub(crate) run: RunArgs,
     /// Print one JSON object at the end instead of streaming text
     #[arg(long)]
     pub(crate) json: bool,
@@ -285,7 +292,7 @@ fn parse_width(text: &str) -> Result<u8, String> {
 }
 
 fn parse_group_size(text: &str) -> Result<usize, String> {
-    parse_if(text, |size: &usize| *size > 0 && size.is_multiple_of(8), "a positive multiple of 8")
+    parse_if(text, |size: &usize| *size > 0 && size.is_multiple_of(32), "a positive multiple of 32")
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

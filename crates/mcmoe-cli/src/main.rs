@@ -13,6 +13,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mcmoe_mixtral::Backend;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -22,7 +23,7 @@ use commands::Failure;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
-    match run(cli.command) {
+    match check_environment().and_then(|()| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(Failure::Usage(reason)) => {
@@ -34,6 +35,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Kernels are picked once, early: what `MCMOE_CPU` asks for may not be there.
+fn check_environment() -> Result<(), Failure> {
+    let backend =
+        Backend::current().map_err(|error| Failure::Usage(format!("{}: {error}", Backend::VARIABLE)))?;
+    tracing::debug!(%backend, "kernels");
+    Ok(())
 }
 
 fn run(command: Command) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{DEMO, Workplace, ask, compressed, edit_header, edit_json, patch, shard_of};
+use common::{DEMO, Workplace, ask, compressed, edit_header, edit_json, patch, patch_at, shard_of};
 use serde_json::json;
 
 /// A packed matrix in the third shard.
@@ -45,12 +45,12 @@ fn write(name: &'static str, text: &'static str) -> impl FnOnce(&Path) {
     move |dir| fs::write(dir.join(name), text).unwrap()
 }
 
-fn codes(matrix: &str) -> String {
-    format!("{matrix}.codes")
+fn packed(matrix: &str) -> String {
+    format!("{matrix}.packed")
 }
 
 fn shard(dir: &Path) -> PathBuf {
-    shard_of(dir, &codes(MATRIX))
+    shard_of(dir, &packed(MATRIX))
 }
 
 #[test]
@@ -62,21 +62,21 @@ fn undamaged_it_works() {
 }
 
 #[test]
-fn codes_cut_short() {
+fn a_matrix_cut_short() {
     let shrink = |dir: &Path| {
         edit_header(&shard(dir), |header| {
-            let shape = &mut header[codes(MATRIX)]["shape"];
+            let shape = &mut header[packed(MATRIX)]["shape"];
             shape[1] = (shape[1].as_u64().unwrap() - 1).into();
         });
     };
     refused(shrink, &["model-00003-of-00004.safetensors"]);
     let fewer_rows = |dir: &Path| {
         edit_header(&shard(dir), |header| {
-            let shape = &mut header[codes(MATRIX)]["shape"];
+            let shape = &mut header[packed(MATRIX)]["shape"];
             *shape = json!([shape[0].as_u64().unwrap() / 2, shape[1].as_u64().unwrap() * 2]);
         });
     };
-    refused(fewer_rows, &[&codes(MATRIX), "shape"]);
+    refused(fewer_rows, &[&packed(MATRIX), "shape"]);
     let truncate = |dir: &Path| {
         let mut bytes = fs::read(shard(dir)).unwrap();
         bytes.truncate(bytes.len() - 4096);
@@ -86,37 +86,42 @@ fn codes_cut_short() {
 }
 
 #[test]
-fn parts_of_another_type() {
-    for (part, dtype) in [("scales", "BF16"), ("zeros", "I16"), ("codes", "I8")] {
-        let name = format!("{MATRIX}.{part}");
-        let retype = |dir: &Path| edit_header(&shard(dir), |header| header[&name]["dtype"] = dtype.into());
-        refused(retype, &[&name, dtype]);
-    }
+fn a_matrix_of_another_type() {
+    let name = packed(MATRIX);
+    let retype = |dir: &Path| edit_header(&shard(dir), |header| header[&name]["dtype"] = "I8".into());
+    refused(retype, &[&name, "I8"]);
 }
 
 #[test]
-fn parts_missing() {
-    for part in ["codes", "scales", "zeros"] {
-        let name = format!("{MATRIX}.{part}");
-        let rename = |dir: &Path| {
-            edit_header(&shard(dir), |header| {
-                let tensor = header.as_object_mut().unwrap().remove(&name).unwrap();
-                header["another"] = tensor;
-            });
-            edit_json(&dir.join("model.safetensors.index.json"), |index| {
-                index["weight_map"].as_object_mut().unwrap().remove(&name).unwrap();
-            });
-        };
-        refused(rename, &[&name, "missing"]);
-    }
+fn a_matrix_missing() {
+    let name = packed(MATRIX);
+    let rename = |dir: &Path| {
+        edit_header(&shard(dir), |header| {
+            let tensor = header.as_object_mut().unwrap().remove(&name).unwrap();
+            header["another"] = tensor;
+        });
+        edit_json(&dir.join("model.safetensors.index.json"), |index| {
+            index["weight_map"].as_object_mut().unwrap().remove(&name).unwrap();
+        });
+    };
+    refused(rename, &[&name, "missing"]);
 }
 
 #[test]
 fn scales_and_zeros_that_are_no_numbers() {
-    for (part, bits) in [("scales", 0x7C00_u16), ("scales", 0x7E00), ("zeros", 0xFC00), ("zeros", 0x7E00)] {
-        let name = format!("{MATRIX}.{part}");
-        refused(|dir| patch(dir, &name, &bits.to_le_bytes()), &[MATRIX, "not finite"]);
+    // In a tensor that every token meets: a tile starts with 16 scales, then come 16 zero points.
+    let name = packed("model.layers.1.self_attn.o_proj");
+    for (offset, bits) in [(0, 0x7C00_u16), (2, 0x7E00), (32, 0xFC00), (34, 0x7E00)] {
+        let damage = |dir: &Path| patch_at(dir, &name, offset, &bits.to_le_bytes());
+        refused(damage, &[&name, "not finite"]);
     }
+}
+
+#[test]
+fn damage_in_an_expert_that_no_token_meets() {
+    let workplace = copy();
+    patch(&workplace.model(), &packed(MATRIX), &0x7E00_u16.to_le_bytes());
+    ask("inspect", &workplace.model(), "--json").failed(&[&packed(MATRIX), "not finite"]);
 }
 
 #[test]
@@ -124,7 +129,7 @@ fn another_method_or_version() {
     for method in ["gptq", "awq", ""] {
         refused(quantization("quant_method", method.into()), &["config.json", "quant_method", method]);
     }
-    for version in [json!(2), json!(0), json!("1"), json!(1.5), json!(u64::MAX)] {
+    for version in [json!(1), json!(3), json!(0), json!("2"), json!(1.5), json!(u64::MAX)] {
         refused(quantization("version", version), &["config.json", "version"]);
     }
 }
@@ -160,7 +165,7 @@ fn an_allocation_that_does_not_fit_the_model() {
     refused(of(vec![vec![2; 8]; 2]), &["allocation.json", "2 entries, expected 3"]);
     refused(of(vec![vec![2; 7]; 3]), &["allocation.json", "7 entries, expected 8"]);
     refused(changed(2, 6, 5), &["allocation.json", "layer 2, expert 6", "5 bits"]);
-    let w1 = "model.layers.1.block_sparse_moe.experts.5.w1.codes";
+    let w1 = "model.layers.1.block_sparse_moe.experts.5.w1.packed";
     refused(changed(1, 5, 3), &[w1, "shape"]);
 }
 

@@ -105,7 +105,7 @@ fn a_device_that_is_not_there_says_what_is_missing() {
 fn numbers_out_of_range_are_named() {
     let compress = |rest: &str| format!("compress MODEL -o OUT --mode uniform --method rtn {rest}");
     wrong(&compress("--attention-bits 5"), &["--attention-bits", "1, 2, 3, 4 or 8"]);
-    wrong(&compress("--group-size 12"), &["--group-size", "multiple of 8"]);
+    wrong(&compress("--group-size 12"), &["--group-size", "multiple of 32"]);
     wrong(&compress("--expert-bits 0"), &["--expert-bits", "above 0"]);
     let generate = |rest: &str| format!("generate MODEL --prompt a {rest}");
     wrong(&generate("--temperature=-1"), &["--temperature", "0 or more"]);

@@ -64,7 +64,7 @@ pub use error::MixtralError;
 pub use mcmoe_allocator::{
     Allocation, Allocator, AllocatorError, AllocatorOptions, Budget, Exponents, Factors, Mode,
 };
-pub use mcmoe_quant::Method;
+pub use mcmoe_quant::{Backend, Method, Precision};
 pub use mcmoe_tensor_kernels::PackedOps;
 pub use progress::{Progress, Silent};
 pub use tokenizer::{TextStream, Tokenizer};

@@ -12,7 +12,7 @@ use mcmoe_mixtral::evaluate::{EvalOptions, Perplexity, perplexity};
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::inspect::inspect;
 use mcmoe_mixtral::model::Pruning;
-use mcmoe_mixtral::{CpuBackend, Mode, Silent, Tokenizer};
+use mcmoe_mixtral::{CpuBackend, Mode, Precision, Silent, Tokenizer};
 use serde_json::Value;
 
 const WINDOWS: usize = 256;
@@ -72,9 +72,12 @@ fn compare(name: &str, published: &str, points: &[Point]) {
         let bpw = inspect(dir.path()).unwrap().expert_bpw;
         assert!(bpw <= expected["bpw"].as_f64().unwrap(), "{bpw} bits a weight, published {expected}");
         let what = format!("{name}, {bpw} bits a weight, {}", point.name);
-        worse.extend(judge(&what, &evaluate(&folder, None), expected));
+        let found = evaluate(&folder, Precision::Int8, None);
+        worse.extend(judge(&what, &found, expected));
+        worse.extend(compare_exact(&what, &found, &evaluate(&folder, Precision::F32, None)));
         if let Some((protect, point)) = point.pruned {
-            let found = evaluate(&folder, Some(folder.pruning(protect).unwrap()));
+            let pruning = folder.pruning(protect).unwrap();
+            let found = evaluate(&folder, Precision::Int8, Some(pruning));
             let expected = find(&published["online_dynamic_pruning"], point);
             worse.extend(judge(&format!("{name}, {bpw} bits a weight, {point}"), &found, expected));
         }
@@ -97,10 +100,19 @@ fn find<'a>(points: &'a Value, name: &str) -> &'a Value {
     points.as_array().unwrap().iter().find(|point| point["name"] == name).unwrap()
 }
 
-fn evaluate(folder: &ModelFolder, pruning: Option<Pruning>) -> Perplexity {
+/// Prints the cost of rounded activations; the line if it is above a thousandth.
+fn compare_exact(what: &str, rounded: &Perplexity, exact: &Perplexity) -> Option<String> {
+    let off = rounded.perplexity / exact.perplexity - 1.0;
+    let line =
+        format!("{what}: {:.4} with exact activations, rounded {:+.3} %", exact.perplexity, 100.0 * off);
+    println!("{line}");
+    (off.abs() > 1e-3).then_some(line)
+}
+
+fn evaluate(folder: &ModelFolder, precision: Precision, pruning: Option<Pruning>) -> Perplexity {
     let text = fs::read_to_string(fixture("wikitext-2/test.txt").unwrap()).unwrap();
     let tokens = Tokenizer::read(folder.dir()).unwrap().encode(&text).unwrap();
-    let mut model = folder.model::<CpuBackend>(&Default::default()).unwrap();
+    let mut model = folder.model_with::<CpuBackend>(precision, &Default::default()).unwrap();
     model.set_pruning(pruning).unwrap();
     perplexity(&model, &tokens, &EvalOptions::new(SEQ_LEN).windows(Some(WINDOWS)), &Silent).unwrap()
 }

@@ -16,17 +16,17 @@
 //! ```
 //! use mcmoe_quant::{Hessian, Matrix, Method, QuantOptions, quantize};
 //!
-//! let weights: Vec<f32> = (0..4 * 256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 500.0).collect();
+//! let weights: Vec<f32> = (0..16 * 256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 500.0).collect();
 //! let inputs: Vec<f32> = (0..64 * 256).map(|i| ((i * 53 % 89) as f32 - 44.0) / 44.0).collect();
 //!
 //! let mut hessian = Hessian::new(256);
 //! hessian.add(&inputs)?; // 64 tokens of 256 features
 //!
 //! let options = QuantOptions::new(2)?.method(Method::Gptq).group_size(128);
-//! let quantized = quantize(Matrix::new(4, 256, &weights)?, Some(&hessian), &options)?;
+//! let quantized = quantize(Matrix::new(16, 256, &weights)?, Some(&hessian), &options)?;
 //! assert_eq!(quantized.packed.shape().bits_per_weight(), 2.25);
 //!
-//! let mut y = vec![0.0; 4];
+//! let mut y = vec![0.0; 16];
 //! mcmoe_quant::matmul(&quantized.packed, &inputs[..256], &mut y)?;
 //! # Ok::<(), mcmoe_quant::QuantError>(())
 //! ```
@@ -50,7 +50,10 @@ pub use error::QuantError;
 pub use grid::{Grid, GridSearch};
 pub use hessian::Hessian;
 pub use matrix::Matrix;
-pub use mcmoe_tensor_kernels::{BitWidth, KernelError, PackedMatrix, PackedShape, SharedBytes, matmul};
+pub use mcmoe_tensor_kernels::{
+    Backend, BitWidth, DenseMatrix, DenseType, KernelError, PackedMatrix, PackedShape, Precision,
+    SharedBytes, matmul,
+};
 pub use options::{Method, QuantOptions};
 pub use quantize::quantize;
 pub use report::{ErrorReport, Fallback, Quantized};

@@ -18,8 +18,8 @@ pub enum KernelError {
         /// Input features.
         cols: usize,
     },
-    /// A group size that does not keep groups on whole bytes.
-    #[error("group size {group_size} is not a positive multiple of 8")]
+    /// A group size that does not keep groups on whole blocks, or too large for exact sums.
+    #[error("group size {group_size} is not a positive multiple of 32 up to 65536")]
     BadGroupSize {
         /// Weights a group.
         group_size: usize,
@@ -56,10 +56,32 @@ pub enum KernelError {
         /// Group within the row.
         group: usize,
     },
-    /// Bits beyond the last code of a row that are not zero.
-    #[error("row {row} has bits set beyond its last code")]
+    /// Bits beyond the last row or column that are not zero.
+    #[error("tile {tile} has bits set beyond the last row or column")]
     DirtyPadding {
-        /// The row.
-        row: usize,
+        /// The tile of 16 rows.
+        tile: usize,
+    },
+    /// A token that the batch does not have.
+    #[error("token {token} of a batch of {tokens}")]
+    NoToken {
+        /// The token asked for.
+        token: usize,
+        /// Tokens of the batch.
+        tokens: usize,
+    },
+    /// Kernels that this CPU cannot run, or that do not exist.
+    #[error("no {name:?} kernels on this machine: use one of {available}")]
+    NoBackend {
+        /// The name asked for.
+        name: String,
+        /// What there is.
+        available: String,
+    },
+    /// A precision of activations that does not exist.
+    #[error("{name:?} is not a precision of activations: use int8 or f32")]
+    UnknownPrecision {
+        /// The name asked for.
+        name: String,
     },
 }

@@ -1,19 +1,24 @@
-//! The packed matrix: codes, scales and zero points over shared bytes.
+//! The packed matrix: tiles of codes, scales and zero points over shared bytes.
+
+pub(crate) mod block;
+mod tile;
 
 use half::f16;
 
-use crate::{BitWidth, KernelError, PackedShape, SharedBytes};
+pub(crate) use block::Line;
+pub(crate) use tile::{Group, Tile};
+
+use crate::shape::{BLOCK_COLS, BLOCK_STEPS, LINE, STEP_COLS, TILE_ROWS};
+use crate::{KernelError, PackedShape, SharedBytes};
 
 /// A matrix `[rows, cols]` of packed codes with a scale and a zero point a group.
 ///
 /// `w[r][c] = scale[r][g] * (code[r][c] - zero[r][g])` with `g = c / group_size`. See [`PackedShape`]
-/// for the order of the bits. Scales and zeros are little-endian `f16`, row-major `[rows, groups]`.
+/// for the layout of the bytes; they are the same in memory and on disk.
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
     shape: PackedShape,
-    codes: SharedBytes,
-    scales: SharedBytes,
-    zeros: SharedBytes,
+    bytes: SharedBytes,
 }
 
 impl PackedMatrix {
@@ -35,32 +40,67 @@ impl PackedMatrix {
             let (row, col) = (at / shape.cols(), at % shape.cols());
             return Err(KernelError::CodeOutOfRange { row, col, code: codes[at], bits: shape.bits().bits() });
         }
-        let mut packed = Vec::with_capacity(shape.code_bytes());
-        for row in codes.chunks_exact(shape.cols()) {
-            pack_row(row, shape.bits(), &mut packed);
+        for (what, values) in [("scale", scales), ("zero point", zeros)] {
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                let (row, group) = (at / shape.groups(), at % shape.groups());
+                return Err(KernelError::NotFinite { what, row, group });
+            }
         }
-        Self::from_bytes(shape, packed.into(), to_bytes(scales).into(), to_bytes(zeros).into())
+        let mut bytes = vec![0; shape.total_bytes()];
+        for (tile, lines) in bytes.chunks_exact_mut(shape.tile_bytes()).enumerate() {
+            pack_tile(&shape, tile * TILE_ROWS, [scales, zeros], codes, lines.as_chunks_mut().0);
+        }
+        Ok(Self { shape, bytes: bytes.into() })
     }
 
     /// A matrix over bytes in the packed layout, for example a range of a memory-mapped file.
     ///
+    /// Looks at the length alone, so that opening a large model is quick;
+    /// [`PackedMatrix::check_contents`] reads the bytes. No content can do worse than make results
+    /// that are not finite.
+    ///
     /// # Errors
-    /// [`KernelError::Length`] if a part does not have the length that `shape` needs,
-    /// [`KernelError::NotFinite`] for a scale or zero that is infinite or NaN,
-    /// [`KernelError::DirtyPadding`] if bits are set beyond a row's last code.
-    pub fn from_bytes(
-        shape: PackedShape,
-        codes: SharedBytes,
-        scales: SharedBytes,
-        zeros: SharedBytes,
-    ) -> Result<Self, KernelError> {
-        check_length("packed codes", shape.code_bytes(), codes.len())?;
-        check_length("bytes of scales", 2 * shape.params(), scales.len())?;
-        check_length("bytes of zeros", 2 * shape.params(), zeros.len())?;
-        check_finite("scale", &shape, &scales)?;
-        check_finite("zero point", &shape, &zeros)?;
-        check_padding(&shape, &codes)?;
-        Ok(Self { shape, codes, scales, zeros })
+    /// [`KernelError::Length`] unless there are as many bytes as `shape` needs.
+    pub fn from_bytes(shape: PackedShape, bytes: SharedBytes) -> Result<Self, KernelError> {
+        check_length("packed bytes", shape.total_bytes(), bytes.len())?;
+        Ok(Self { shape, bytes })
+    }
+
+    /// Reads the whole matrix and checks what its layout promises.
+    ///
+    /// # Errors
+    /// [`KernelError::NotFinite`] for a scale or zero point that is infinite or NaN,
+    /// [`KernelError::DirtyPadding`] if anything but zero lies beyond the last row or column.
+    pub fn check_contents(&self) -> Result<(), KernelError> {
+        for (tile, view) in self.tiles().enumerate() {
+            for group in 0..self.shape.groups() {
+                self.check_group(tile, group, view.group(group))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_group(&self, tile: usize, index: usize, group: Group<'_>) -> Result<(), KernelError> {
+        let rows = (self.shape.rows() - tile * TILE_ROWS).min(TILE_ROWS);
+        for (what, values) in [("scale", group.scales()), ("zero point", group.zeros())] {
+            if let Some(row) = values.iter().position(|value| !value.is_finite()) {
+                return Err(KernelError::NotFinite { what, row: tile * TILE_ROWS + row, group: index });
+            }
+            if values[rows..].iter().any(|value| value.to_bits() != 0) {
+                return Err(KernelError::DirtyPadding { tile });
+            }
+        }
+        let range = self.shape.group_range(index);
+        if rows == TILE_ROWS && range.end <= self.shape.cols() {
+            return Ok(());
+        }
+        let mut clean = true;
+        group.for_each_step(|step, codes| {
+            let col = range.start + step * STEP_COLS;
+            let padding = |at: usize| at / STEP_COLS >= rows || col + at % STEP_COLS >= self.shape.cols();
+            clean &= codes.iter().enumerate().all(|(at, &code)| code == 0 || !padding(at));
+        });
+        if clean { Ok(()) } else { Err(KernelError::DirtyPadding { tile }) }
     }
 
     /// The matrix's shape.
@@ -68,145 +108,96 @@ impl PackedMatrix {
         &self.shape
     }
 
-    /// All packed codes.
-    pub fn code_bytes(&self) -> &[u8] {
-        &self.codes
+    /// All bytes, in the layout of [`PackedShape`].
+    pub const fn bytes(&self) -> &SharedBytes {
+        &self.bytes
     }
 
-    /// All scales as little-endian `f16`, `[rows, groups]`.
-    pub fn scale_bytes(&self) -> &[u8] {
-        &self.scales
-    }
-
-    /// All zero points as little-endian `f16`, `[rows, groups]`.
-    pub fn zero_bytes(&self) -> &[u8] {
-        &self.zeros
-    }
-
-    /// One row, for kernels.
+    /// Scale and zero point of group `group` of row `row`.
     ///
     /// # Panics
-    /// If `row` is not below [`PackedShape::rows`].
-    pub fn row(&self, row: usize) -> PackedRow<'_> {
-        let (bytes, params) = (self.shape.row_bytes(), 2 * self.shape.groups());
-        PackedRow {
-            shape: &self.shape,
-            codes: &self.codes[row * bytes..][..bytes],
-            scales: &self.scales[row * params..][..params],
-            zeros: &self.zeros[row * params..][..params],
-        }
+    /// If the matrix has no such row or group.
+    pub fn params(&self, row: usize, group: usize) -> (f32, f32) {
+        assert!(row < self.shape.rows() && group < self.shape.groups(), "no row {row}, group {group}");
+        let group = self.tile(row / TILE_ROWS).group(group);
+        (group.scales()[row % TILE_ROWS].to_f32(), group.zeros()[row % TILE_ROWS].to_f32())
     }
 
     /// The codes of the whole matrix, one byte each, row-major.
     pub fn unpack_codes(&self) -> Vec<u8> {
         let mut codes = vec![0; self.shape.weights()];
-        for (row, out) in codes.chunks_exact_mut(self.shape.cols()).enumerate() {
-            self.row(row).codes_into(out);
-        }
+        self.for_each_code(|row, col, _, code| codes[row * self.shape.cols() + col] = code);
         codes
     }
 
     /// The weights the matrix stands for, `f32`, row-major.
     pub fn dequantize(&self) -> Vec<f32> {
         let mut weights = vec![0.0; self.shape.weights()];
-        for (row, out) in weights.chunks_exact_mut(self.shape.cols()).enumerate() {
-            self.row(row).dequantize_into(out);
-        }
+        self.for_each_code(|row, col, (scale, zero), code| {
+            weights[row * self.shape.cols() + col] = scale * (f32::from(code) - zero);
+        });
         weights
     }
-}
 
-/// One row of a [`PackedMatrix`].
-#[derive(Clone, Copy, Debug)]
-pub struct PackedRow<'a> {
-    shape: &'a PackedShape,
-    codes: &'a [u8],
-    scales: &'a [u8],
-    zeros: &'a [u8],
-}
-
-impl PackedRow<'_> {
-    /// Scale and zero point of group `group`.
-    pub fn params(&self, group: usize) -> (f32, f32) {
-        let read = |bytes: &[u8]| f16::from_le_bytes([bytes[2 * group], bytes[2 * group + 1]]).to_f32();
-        (read(self.scales), read(self.zeros))
-    }
-
-    /// Writes the row's codes, one byte each. `out` has `cols` elements.
-    pub fn codes_into(&self, out: &mut [u8]) {
-        unpack_row(self.codes, self.shape.bits(), out);
-    }
-
-    /// Writes the row's weights. `out` has `cols` elements.
-    pub fn dequantize_into(&self, out: &mut [f32]) {
-        let bits = self.shape.bits();
-        let group_bytes = self.shape.group_size() / 8 * bits.bits() as usize;
-        let groups = out.chunks_mut(self.shape.group_size()).zip(self.codes.chunks(group_bytes));
-        for (group, (weights, codes)) in groups.enumerate() {
-            let (scale, zero) = self.params(group);
-            for (eight, bytes) in weights.chunks_mut(8).zip(codes.chunks(bits.bits() as usize)) {
-                let codes = unpack_eight(bytes, bits);
-                for (weight, code) in eight.iter_mut().zip(codes) {
-                    *weight = scale * (f32::from(code) - zero);
-                }
+    /// Visits every weight: its row, its column, its scale and zero point, its code.
+    fn for_each_code(&self, mut visit: impl FnMut(usize, usize, (f32, f32), u8)) {
+        let (rows, cols) = (self.shape.rows(), self.shape.cols());
+        for (tile, view) in self.tiles().enumerate() {
+            for index in 0..self.shape.groups() {
+                let (group, start) = (view.group(index), self.shape.group_range(index).start);
+                let params = group.params();
+                group.for_each_step(|step, codes| {
+                    for (at, &code) in codes.iter().enumerate() {
+                        let lane = at / STEP_COLS;
+                        let (row, col) = (tile * TILE_ROWS + lane, start + step * STEP_COLS + at % STEP_COLS);
+                        if row < rows && col < cols {
+                            visit(row, col, (params[0][lane], params[1][lane]), code);
+                        }
+                    }
+                });
             }
         }
     }
-}
 
-/// Eight codes fill exactly `bits` bytes, whatever the width.
-fn pack_row(codes: &[u8], bits: BitWidth, packed: &mut Vec<u8>) {
-    let width = u32::from(bits.bits());
-    for eight in codes.chunks(8) {
-        let word = eight.iter().rev().fold(0_u64, |word, &code| word << width | u64::from(code));
-        let bytes = (eight.len() * width as usize).div_ceil(8);
-        packed.extend_from_slice(&word.to_le_bytes()[..bytes]);
+    /// Tile `tile` for kernels.
+    pub(crate) fn tile(&self, tile: usize) -> Tile<'_> {
+        let bytes = self.shape.tile_bytes();
+        Tile::new(&self.shape, self.bytes[tile * bytes..][..bytes].as_chunks().0)
+    }
+
+    fn tiles(&self) -> impl Iterator<Item = Tile<'_>> {
+        let tiles = self.bytes.chunks_exact(self.shape.tile_bytes());
+        tiles.map(|bytes| Tile::new(&self.shape, bytes.as_chunks().0))
     }
 }
 
-fn unpack_row(packed: &[u8], bits: BitWidth, codes: &mut [u8]) {
-    for (eight, bytes) in codes.chunks_mut(8).zip(packed.chunks(bits.bits() as usize)) {
-        let unpacked = unpack_eight(bytes, bits);
-        eight.copy_from_slice(&unpacked[..eight.len()]);
+/// Packs the tile whose first row is `first`; `lines` are zero.
+fn pack_tile(shape: &PackedShape, first: usize, params: [&[f16]; 2], codes: &[u8], lines: &mut [Line]) {
+    let rows = first..shape.rows().min(first + TILE_ROWS);
+    let block_lines = shape.bits().bits() as usize;
+    for group in 0..shape.groups() {
+        let range = shape.group_range(group);
+        let (head, body) = lines[shape.group_line(group)..].split_at_mut(1);
+        for (half, values) in head[0].chunks_exact_mut(LINE / 2).zip(params) {
+            for (bytes, row) in half.chunks_exact_mut(2).zip(rows.clone()) {
+                bytes.copy_from_slice(&values[row * shape.groups() + group].to_le_bytes());
+            }
+        }
+        for (block, start) in range.step_by(BLOCK_COLS).enumerate() {
+            let mut steps = [[0; LINE]; BLOCK_STEPS];
+            for row in rows.clone() {
+                let end = shape.cols().min(start + BLOCK_COLS);
+                for (i, &code) in codes[row * shape.cols()..][start.min(end)..end].iter().enumerate() {
+                    steps[i / STEP_COLS][(row - first) * STEP_COLS + i % STEP_COLS] = code;
+                }
+            }
+            block::pack(shape.bits(), &steps, &mut body[block * block_lines..][..block_lines]);
+        }
     }
-}
-
-fn unpack_eight(bytes: &[u8], bits: BitWidth) -> [u8; 8] {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    let word = u64::from_le_bytes(word);
-    let (width, mask) = (u32::from(bits.bits()), bits.max_code());
-    std::array::from_fn(|i| (word >> (width * i as u32)) as u8 & mask)
-}
-
-fn to_bytes(values: &[f16]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), KernelError> {
     if expected == found { Ok(()) } else { Err(KernelError::Length { what, expected, found }) }
-}
-
-fn check_finite(what: &'static str, shape: &PackedShape, bytes: &[u8]) -> Result<(), KernelError> {
-    let finite = |pair: &[u8]| f16::from_le_bytes([pair[0], pair[1]]).is_finite();
-    match bytes.chunks_exact(2).position(|pair| !finite(pair)) {
-        None => Ok(()),
-        Some(at) => {
-            Err(KernelError::NotFinite { what, row: at / shape.groups(), group: at % shape.groups() })
-        }
-    }
-}
-
-fn check_padding(shape: &PackedShape, codes: &[u8]) -> Result<(), KernelError> {
-    let used = shape.cols() * shape.bits().bits() as usize % 8;
-    if used == 0 {
-        return Ok(());
-    }
-    let last_bytes = codes.chunks_exact(shape.row_bytes()).map(|row| row[row.len() - 1]);
-    match last_bytes.into_iter().position(|byte| byte >> used != 0) {
-        None => Ok(()),
-        Some(row) => Err(KernelError::DirtyPadding { row }),
-    }
 }
 
 #[cfg(test)]

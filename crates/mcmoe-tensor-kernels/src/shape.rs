@@ -1,12 +1,29 @@
-//! The arithmetic of the packed layout: how many bytes, where each row lies.
+//! The arithmetic of the packed layout: how many bytes, where each tile and group lies.
+
+use std::ops::Range;
 
 use crate::{BitWidth, KernelError};
 
-/// Shape of a packed matrix and everything that follows from it.
+/// Rows of a tile; a row is a lane of the vectors that kernels work with.
+pub(crate) const TILE_ROWS: usize = 16;
+/// Columns of a block, the unit in which codes are packed.
+pub(crate) const BLOCK_COLS: usize = 32;
+/// Columns of a step: what one line of unpacked codes holds of every row of a tile.
+pub(crate) const STEP_COLS: usize = 4;
+/// Steps of a block.
+pub(crate) const BLOCK_STEPS: usize = BLOCK_COLS / STEP_COLS;
+/// Bytes of a line, the unit of the layout: a cache line, one byte for every code of a step.
+pub(crate) const LINE: usize = TILE_ROWS * STEP_COLS;
+/// Largest effective group: sums of products of two bytes over a group stay within `i32`.
+const MAX_GROUP: usize = 1 << 16;
+
+/// Shape of a packed matrix and everything that follows from it (`docs/format.md`).
 ///
-/// Codes lie row after row. A row is one stream of `cols` codes, least significant bit first, padded
-/// with zero bits to a whole byte; eight codes therefore fill exactly `bits` bytes. Groups of
-/// `group_size` codes share a scale and a zero point; the last group of a row may be shorter.
+/// Rows lie in tiles of 16, the last one padded with zero codes, scales and zero points. A tile holds
+/// group after group: first the group's 16 scales and 16 zero points, a line of 64 bytes, then its
+/// codes in blocks of 32 columns, `bits` lines a block. Columns are padded with zero codes to whole
+/// blocks. Groups of `group_size` columns share a scale and a zero point a row; the last group of a
+/// row may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackedShape {
     rows: usize,
@@ -20,13 +37,15 @@ impl PackedShape {
     ///
     /// # Errors
     /// [`KernelError::BadShape`] if a side is zero or the bytes overflow, [`KernelError::BadGroupSize`]
-    /// unless `group_size` is a positive multiple of 8.
+    /// unless `group_size` is a positive multiple of 32 and groups hold at most 65536 columns.
     pub fn new(rows: usize, cols: usize, bits: BitWidth, group_size: usize) -> Result<Self, KernelError> {
-        let fits = rows.checked_mul(cols).and_then(|n| n.checked_mul(8)).is_some();
+        // With padding, a matrix takes at most 16 · 32 times as many codes, and three bytes a code.
+        let padded = rows.checked_next_multiple_of(TILE_ROWS).zip(cols.checked_next_multiple_of(BLOCK_COLS));
+        let fits = padded.and_then(|(rows, cols)| rows.checked_mul(cols)?.checked_mul(8)).is_some();
         if rows == 0 || cols == 0 || !fits {
             return Err(KernelError::BadShape { rows, cols });
         }
-        if group_size == 0 || !group_size.is_multiple_of(8) {
+        if group_size == 0 || !group_size.is_multiple_of(BLOCK_COLS) || group_size.min(cols) > MAX_GROUP {
             return Err(KernelError::BadGroupSize { group_size });
         }
         Ok(Self { rows, cols, bits, group_size })
@@ -62,29 +81,45 @@ impl PackedShape {
         self.cols.div_ceil(self.group_size)
     }
 
-    /// Bytes of a row's codes.
-    pub const fn row_bytes(&self) -> usize {
-        (self.cols * self.bits.bits() as usize).div_ceil(8)
-    }
-
-    /// Bytes of all codes.
-    pub const fn code_bytes(&self) -> usize {
-        self.rows * self.row_bytes()
-    }
-
-    /// Number of scales, and of zero points: `rows * groups`.
+    /// Number of scales, and of zero points, that belong to weights: `rows * groups`.
     pub const fn params(&self) -> usize {
         self.rows * self.groups()
     }
 
-    /// Bytes of codes, scales and zero points together.
-    pub const fn total_bytes(&self) -> usize {
-        self.code_bytes() + 4 * self.params()
+    /// Tiles of 16 rows.
+    pub const fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
     }
 
-    /// Stored bits a weight, scales and zero points included.
+    /// Bytes of a tile, a multiple of 64.
+    pub const fn tile_bytes(&self) -> usize {
+        LINE * (self.groups() + self.padded_cols() / BLOCK_COLS * self.bits.bits() as usize)
+    }
+
+    /// Bytes of the whole matrix: codes, scales, zero points and padding.
+    pub const fn total_bytes(&self) -> usize {
+        self.tiles() * self.tile_bytes()
+    }
+
+    /// Stored bits a weight, everything included.
     pub fn bits_per_weight(&self) -> f64 {
         self.total_bytes() as f64 * 8.0 / self.weights() as f64
+    }
+
+    /// Columns with padding to whole blocks.
+    pub(crate) const fn padded_cols(&self) -> usize {
+        self.cols.next_multiple_of(BLOCK_COLS)
+    }
+
+    /// Padded columns of a group.
+    pub(crate) fn group_range(&self, group: usize) -> Range<usize> {
+        let start = group * self.group_size;
+        start..self.padded_cols().min(start + self.group_size)
+    }
+
+    /// Lines of a tile before group `group`.
+    pub(crate) const fn group_line(&self, group: usize) -> usize {
+        group * (1 + self.group_size / BLOCK_COLS * self.bits.bits() as usize)
     }
 }
 
@@ -94,9 +129,13 @@ mod tests {
 
     #[test]
     fn bytes_are_counted() {
-        let shape = PackedShape::new(3, 300, BitWidth::B3, 128).unwrap();
-        assert_eq!((shape.groups(), shape.row_bytes(), shape.params()), (3, 113, 9));
-        assert_eq!(shape.total_bytes(), 3 * 113 + 4 * 9);
+        // 300 columns are 320 with padding: groups of 128, 128 and 64.
+        let shape = PackedShape::new(17, 300, BitWidth::B3, 128).unwrap();
+        assert_eq!((shape.groups(), shape.params(), shape.tiles()), (3, 51, 2));
+        assert_eq!(shape.tile_bytes(), 3 * 64 + 16 * 320 * 3 / 8);
+        assert_eq!(shape.total_bytes(), 2 * shape.tile_bytes());
+        assert_eq!(shape.group_range(2), 256..320);
+        assert_eq!(shape.group_line(2), 2 * (1 + 4 * 3));
         let even = PackedShape::new(64, 256, BitWidth::B2, 128).unwrap();
         assert_eq!(even.bits_per_weight(), 2.25);
     }
@@ -104,10 +143,15 @@ mod tests {
     #[test]
     fn impossible_shapes_are_refused() {
         let new = |rows, cols, group| PackedShape::new(rows, cols, BitWidth::B1, group);
-        assert!(matches!(new(0, 8, 8), Err(KernelError::BadShape { .. })));
-        assert!(matches!(new(8, 0, 8), Err(KernelError::BadShape { .. })));
-        assert!(matches!(new(usize::MAX, 8, 8), Err(KernelError::BadShape { .. })));
-        assert!(matches!(new(8, 8, 0), Err(KernelError::BadGroupSize { .. })));
-        assert!(matches!(new(8, 8, 12), Err(KernelError::BadGroupSize { .. })));
+        assert!(matches!(new(0, 8, 32), Err(KernelError::BadShape { .. })));
+        assert!(matches!(new(8, 0, 32), Err(KernelError::BadShape { .. })));
+        assert!(matches!(new(usize::MAX, 8, 32), Err(KernelError::BadShape { .. })));
+        assert!(matches!(new(8, usize::MAX, 32), Err(KernelError::BadShape { .. })));
+        assert!(matches!(new(1 << 40, 1 << 22, 32), Err(KernelError::BadShape { .. })));
+        for group_size in [0, 8, 48, 1 << 17] {
+            assert!(matches!(new(8, 1 << 17, group_size), Err(KernelError::BadGroupSize { .. })));
+        }
+        // Larger than a row is one group a row.
+        assert_eq!(new(8, 64, 1 << 20).unwrap().groups(), 1);
     }
 }

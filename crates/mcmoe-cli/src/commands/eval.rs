@@ -16,7 +16,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let tokens = Tokenizer::read(&args.dir)?.encode(&args.dataset.text(None).map_err(MixtralError::from)?)?;
     let seq_len = shared::seq_len(args.seq_len, folder.config());
     let options = EvalOptions::new(seq_len).windows(args.windows);
-    let result = shared::with_model(&folder, &args.prune, args.device, Evaluate { args, tokens, options })?;
+    let result = shared::with_model(&folder, &args.run, Evaluate { args, tokens, options })?;
     if args.json {
         return output::json(&Report { dataset: args.dataset.to_string(), seq_len, result });
     }
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
         "perplexity {:.4} over {} windows of {seq_len} tokens ({} predicted)",
         result.perplexity, result.windows, result.tokens
     ))?;
-    if args.prune.prune {
+    if args.run.prune.prune {
         output::line(&format!("{:.1} % of expert activations pruned", 100.0 * result.pruned_fraction))?;
     }
     Ok(())

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let work = Run { args, tokenizer: &tokenizer, prompt, emit: &mut emit };
-    let result = shared::with_model(&folder, &args.prune, args.device, work)?;
+    let result = shared::with_model(&folder, &args.run, work)?;
     written?;
     let speed = |tokens: usize, time: std::time::Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
     let decode_speed = speed(result.tokens.len().saturating_sub(1), result.decode);

@@ -5,9 +5,9 @@ use std::path::Path;
 use mcmoe_mixtral::calibrate::Calibration;
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::model::{Mixtral, Pruning};
-use mcmoe_mixtral::{Device, MixtralConfig, MixtralError, OnDevice, PackedOps};
+use mcmoe_mixtral::{MixtralConfig, MixtralError, OnDevice, PackedOps, Precision};
 
-use crate::args::{CalibrationArgs, ModeArg, ModeArgs, PruneArgs};
+use crate::args::{CalibrationArgs, ModeArg, ModeArgs, RunArgs};
 
 /// Tokens a sequence where the user does not say.
 const DEFAULT_SEQ_LEN: usize = 2048;
@@ -44,12 +44,17 @@ pub(super) trait WithModel {
 /// Loads the model of `folder` on `device` with the wanted pruning and does `work` with it.
 pub(super) fn with_model<W: WithModel>(
     folder: &ModelFolder,
-    prune: &PruneArgs,
-    device: Device,
+    args: &RunArgs,
     work: W,
 ) -> Result<W::Output, MixtralError> {
+    let prune = &args.prune;
     let pruning = if prune.prune { Some(folder.pruning(prune.protect)?) } else { None };
-    device.run(Loaded { folder, pruning, work })
+    let work = Loaded { folder, pruning, precision: args.activations, work };
+    args.device.run(work).map_err(|error| match error {
+        // Opening looks at no packed byte: perhaps one of them is to blame, and can be named.
+        MixtralError::NotFinite { .. } => folder.check_contents().err().unwrap_or(error),
+        error => error,
+    })
 }
 
 /// Makes sure that a file can come to lie at `path`, before hours of work for it.
@@ -65,6 +70,7 @@ pub(super) fn check_output(path: &Path) -> Result<(), MixtralError> {
 struct Loaded<'a, W> {
     folder: &'a ModelFolder,
     pruning: Option<Pruning>,
+    precision: Precision,
     work: W,
 }
 
@@ -72,7 +78,7 @@ impl<W: WithModel> OnDevice for Loaded<'_, W> {
     type Output = W::Output;
 
     fn run<B: PackedOps>(self, device: &B::Device) -> Result<W::Output, MixtralError> {
-        let mut model = self.folder.model::<B>(device)?;
+        let mut model = self.folder.model_with::<B>(self.precision, device)?;
         model.set_pruning(self.pruning)?;
         self.work.run(&model)
     }

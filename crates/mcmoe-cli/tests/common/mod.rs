@@ -8,5 +8,5 @@ mod tool;
 
 pub(crate) use folders::{DEMO, Workplace, compressed, copy_folder, files_of, names_in};
 pub(crate) use json_files::{edit_json, read_json, write_json};
-pub(crate) use shards::{edit_header, patch, raw_header, shard_of, stored_bytes};
+pub(crate) use shards::{edit_header, patch, patch_at, raw_header, shard_of, stored_bytes};
 pub(crate) use tool::{Ended, ask, mcmoe, run};

@@ -30,9 +30,14 @@ pub(crate) fn raw_header(path: &Path, header: &[u8], data: &[u8]) {
 
 /// Overwrites the first bytes of `tensor` in the folder `dir`.
 pub(crate) fn patch(dir: &Path, tensor: &str, bytes: &[u8]) {
+    patch_at(dir, tensor, 0, bytes);
+}
+
+/// As [`patch`], from byte `offset` of the tensor on.
+pub(crate) fn patch_at(dir: &Path, tensor: &str, offset: usize, bytes: &[u8]) {
     let path = shard_of(dir, tensor);
     let (header, start) = header(&path);
-    let at = start + offsets(&header[tensor]).start;
+    let at = start + offsets(&header[tensor]).start + offset;
     let mut file = fs::read(&path).unwrap();
     file[at..at + bytes.len()].copy_from_slice(bytes);
     fs::write(&path, file).unwrap();

@@ -11,8 +11,8 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mcmoe_quant::SharedBytes;
 use mcmoe_quant::store::StoredTensor;
+use mcmoe_quant::{DenseMatrix, DenseType, QuantError, SharedBytes};
 use safetensors::Dtype;
 
 pub use writer::ShardWriter;
@@ -109,6 +109,29 @@ impl Checkpoint {
         }
         let (expected, found) = (shape.to_vec(), tensor.shape);
         Err(MixtralError::TensorShape { name: name.to_owned(), path: tensor.path, expected, found })
+    }
+
+    /// The matrix `name` of this `shape`, left where it is mapped.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_f32`].
+    pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<DenseMatrix, MixtralError> {
+        let tensor = self.tensor_of_shape(name, &shape)?;
+        let (name, path) = (name.to_owned(), tensor.path);
+        let dtype = match tensor.dtype {
+            Dtype::BF16 => DenseType::Bf16,
+            Dtype::F16 => DenseType::F16,
+            Dtype::F32 => DenseType::F32,
+            other => return Err(MixtralError::TensorType { name, path, found: format!("{other:?}") }),
+        };
+        if let Some((element, value)) = convert::find_not_finite(tensor.dtype, &tensor.bytes) {
+            return Err(MixtralError::TensorNotFinite { name, path, element, value });
+        }
+        let matrix = DenseMatrix::new(shape[0], shape[1], dtype, tensor.bytes);
+        matrix.map_err(|source| MixtralError::Packed {
+            path,
+            source: QuantError::TensorContent { name, source },
+        })
     }
 
     /// The elements of tensor `name` of this `shape` as `f32`, row-major.

@@ -110,7 +110,7 @@ fn bytes_besides_experts(folder: &ModelFolder, options: &CompressOptions) -> Res
     for l in 0..config.num_hidden_layers {
         tensors.extend([names::input_norm(l), names::post_attention_norm(l), names::gate(l)]);
         for matrix in MatrixInfo::of_layer(config, l) {
-            entries += 4; // three tensors and a line of the report
+            entries += 2; // a tensor and a line of the report
             if matrix.kind == MatrixKind::Attention {
                 let shape = matrix.shape(&widths).map_err(|e| MixtralError::shape("--group-size", &e))?;
                 bytes += shape.total_bytes() as u64;

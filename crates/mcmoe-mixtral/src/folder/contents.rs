@@ -1,7 +1,8 @@
 //! Which tensors a compressed folder holds, shard by shard.
 
-use mcmoe_quant::store::{StoredTensor, from_tensors, to_tensors};
-use mcmoe_quant::{BitWidth, PackedMatrix, PackedShape};
+use mcmoe_quant::store::{StoredTensor, from_tensor, tensor_name, to_tensor};
+use mcmoe_quant::{BitWidth, PackedMatrix, PackedShape, QuantError};
+use rayon::prelude::*;
 
 use super::ModelFolder;
 use crate::checkpoint::Checkpoint;
@@ -94,12 +95,12 @@ pub(crate) fn packed_layer(
         copied(checkpoint, &names::post_attention_norm(l), &[hidden])?,
         copied(checkpoint, &names::gate(l), &[config.num_local_experts, hidden])?,
     ];
-    tensors.extend(matrices.iter().flat_map(|(name, matrix)| to_tensors(name, matrix)));
+    tensors.extend(matrices.iter().map(|(name, matrix)| to_tensor(name, matrix)));
     Ok(tensors)
 }
 
 impl ModelFolder {
-    /// The packed matrices of layer `l` of a compressed folder, with their names.
+    /// The packed matrices of layer `l` of a compressed folder, with their names, all bytes checked.
     ///
     /// # Errors
     /// [`MixtralError::Packed`] for damaged tensors; [`MixtralError::Option`] for a dense folder or a
@@ -114,10 +115,13 @@ impl ModelFolder {
         let find = |name: &str| self.checkpoint().stored(name);
         let read = |info: MatrixInfo| {
             let shape = info.shape(widths).map_err(|e| describe(e.into()))?;
-            let matrix = from_tensors(&info.name, shape, find).map_err(describe)?;
+            let matrix = from_tensor(&info.name, shape, find).map_err(describe)?;
+            matrix.check_contents().map_err(|source| {
+                describe(QuantError::TensorContent { name: tensor_name(&info.name), source })
+            })?;
             Ok((info.name, matrix))
         };
-        MatrixInfo::of_layer(self.config(), l).into_iter().map(read).collect()
+        MatrixInfo::of_layer(self.config(), l).into_par_iter().map(read).collect()
     }
 }
 

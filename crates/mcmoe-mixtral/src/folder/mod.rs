@@ -11,7 +11,7 @@ mod staging;
 use std::path::Path;
 
 use mcmoe_allocator::Allocation;
-use mcmoe_quant::BitWidth;
+use mcmoe_quant::{BitWidth, Precision};
 use mcmoe_tensor_kernels::PackedOps;
 use serde::{Deserialize, Serialize};
 
@@ -122,18 +122,42 @@ impl ModelFolder {
         Err(MixtralError::option("MODEL_DIR", "the model is already compressed"))
     }
 
-    /// Where layers are loaded from.
+    /// Where layers are loaded from; activations enter packed ones with the default precision.
     pub fn source(&self) -> WeightSource<'_> {
         let widths = self.compression.as_ref().map(|compression| compression.widths.as_slice());
-        WeightSource { checkpoint: &self.checkpoint, config: &self.config, widths }
+        let precision = Precision::default();
+        WeightSource { checkpoint: &self.checkpoint, config: &self.config, widths, precision }
     }
 
-    /// Loads the model. Packed matrices stay in the mapped files.
+    /// Loads the model. Packed matrices, embedding and head stay in the mapped files.
     ///
     /// # Errors
     /// Those of [`WeightSource::model`].
     pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
         self.source().model(device)
+    }
+
+    /// As [`ModelFolder::model`], activations entering packed layers with `precision`.
+    ///
+    /// # Errors
+    /// Those of [`WeightSource::model`].
+    pub fn model_with<B: PackedOps>(
+        &self,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Mixtral<B>, MixtralError> {
+        WeightSource { precision, ..self.source() }.model(device)
+    }
+
+    /// Reads every packed matrix and checks what its layout promises: opening looks at shapes alone.
+    ///
+    /// # Errors
+    /// [`MixtralError::Packed`] for the first damaged matrix.
+    pub fn check_contents(&self) -> Result<(), MixtralError> {
+        if self.compression.is_some() {
+            (0..self.config.num_hidden_layers).try_for_each(|l| self.layer_matrices(l).map(drop))?;
+        }
+        Ok(())
     }
 
     /// Pruning at the thresholds that calibration found, `protect` being the share of protected tokens.

@@ -13,7 +13,7 @@ use crate::{MixtralConfig, MixtralError, json};
 /// The `quant_method` that marks our folders.
 const METHOD: &str = "mcmoe";
 /// The version of the layout that this crate reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The key in `config.json`.
 const KEY: &str = "quantization_config";
 

@@ -70,9 +70,10 @@ impl<B: PackedOps> Attention<B> {
     ) -> Attended<B> {
         let len = x.dims()[0] / batch;
         let split = |y: Tensor<B, 2>, heads| y.reshape([batch, len, heads, self.head_dim]).swap_dims(1, 2);
-        let queries = angles.rotate(split(self.q_proj.forward(x.clone()), self.heads));
-        let keys = angles.rotate(split(self.k_proj.forward(x.clone()), self.kv_heads));
-        let values = split(self.v_proj.forward(x), self.kv_heads);
+        let [queries, keys, values] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x);
+        let queries = angles.rotate(split(queries, self.heads));
+        let keys = angles.rotate(split(keys, self.kv_heads));
+        let values = split(values, self.kv_heads);
         let past = cache.len();
         let [keys, values] = cache.extend([keys, values]);
 

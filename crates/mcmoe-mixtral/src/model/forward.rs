@@ -1,7 +1,7 @@
 //! The whole model, from token ids to logits.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use mcmoe_tensor_kernels::PackedOps;
+use burn::tensor::Tensor;
+use mcmoe_tensor_kernels::{PackedOps, dense_rows};
 
 use super::{Activations, DecoderLayer, KvCache, Linear, Pruning, RmsNorm, Rope, Sequences};
 use crate::{MixtralConfig, MixtralError};
@@ -10,7 +10,7 @@ use crate::{MixtralConfig, MixtralError};
 #[derive(Clone, Debug)]
 pub struct Mixtral<B: PackedOps> {
     pub(crate) config: MixtralConfig,
-    pub(crate) embed_tokens: Tensor<B, 2>,
+    pub(crate) embed_tokens: B::Dense,
     pub(crate) layers: Vec<DecoderLayer<B>>,
     pub(crate) norm: RmsNorm<B>,
     pub(crate) lm_head: Linear<B>,
@@ -129,7 +129,7 @@ impl<B: PackedOps> Mixtral<B> {
         let ids = check_tokens(tokens, self.config.vocab_size)?;
         cache.check(self.layers.len(), tokens.len())?;
         let len = tokens[0].len();
-        let mut hidden = embed(&self.embed_tokens, &ids);
+        let mut hidden = embed::<B>(&self.embed_tokens, &ids);
         watch(&hidden, None);
         let past = cache.len();
         let angles = self.rope.angles(past..past + len, &self.device);
@@ -150,10 +150,9 @@ impl<B: PackedOps> Mixtral<B> {
 }
 
 /// Rows of the embedding for token ids.
-pub(crate) fn embed<B: PackedOps>(table: &Tensor<B, 2>, ids: &[u32]) -> Tensor<B, 2> {
-    let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-    let data = TensorData::new(ids.clone(), [ids.len()]);
-    table.clone().select(0, Tensor::<B, 1, Int>::from_data(data, &table.device()))
+pub(crate) fn embed<B: PackedOps>(table: &B::Dense, ids: &[u32]) -> Tensor<B, 2> {
+    let rows: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+    dense_rows(table, &rows)
 }
 
 /// All ids in a row, checked.

@@ -1,7 +1,6 @@
 //! From tensors on disk to layers, dense or packed.
 
-use burn::tensor::Tensor;
-use mcmoe_quant::{BitWidth, PackedShape, store};
+use mcmoe_quant::{BitWidth, PackedShape, Precision, store};
 use mcmoe_tensor_kernels::PackedOps;
 
 use super::{Attention, DecoderLayer, Expert, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host};
@@ -73,6 +72,8 @@ pub struct WeightSource<'a> {
     pub config: &'a MixtralConfig,
     /// One entry a layer for packed folders, `None` for dense ones.
     pub widths: Option<&'a [LayerWidths]>,
+    /// How activations enter packed layers.
+    pub precision: Precision,
 }
 
 impl WeightSource<'_> {
@@ -86,9 +87,9 @@ impl WeightSource<'_> {
             (0..config.num_hidden_layers).map(|l| self.layer(l, device)).collect::<Result<_, _>>()?;
         let embed_tokens = self.embedding::<B>(device)?;
         let lm_head = if config.tie_word_embeddings {
-            Linear::Dense(embed_tokens.clone())
+            Linear::Stored(embed_tokens.clone())
         } else {
-            self.dense(names::HEAD, config.vocab_size, config.hidden_size, device)?
+            Linear::Stored(self.table::<B>(names::HEAD, device)?)
         };
         Ok(Mixtral {
             config: config.clone(),
@@ -103,10 +104,14 @@ impl WeightSource<'_> {
     }
 
     /// Loads the embedding, `[vocab, hidden]`.
-    pub(crate) fn embedding<B: PackedOps>(&self, device: &B::Device) -> Result<Tensor<B, 2>, MixtralError> {
+    pub(crate) fn embedding<B: PackedOps>(&self, device: &B::Device) -> Result<B::Dense, MixtralError> {
+        self.table::<B>(names::EMBED, device)
+    }
+
+    /// A matrix `[vocab, hidden]`, left where it is mapped.
+    fn table<B: PackedOps>(&self, name: &str, device: &B::Device) -> Result<B::Dense, MixtralError> {
         let shape = [self.config.vocab_size, self.config.hidden_size];
-        let values = self.checkpoint.read_f32(&weight(names::EMBED), &shape)?;
-        Ok(from_host(values, shape, device))
+        Ok(B::dense_from(self.checkpoint.matrix(&weight(name), shape)?, device))
     }
 
     /// The rotary embedding of the config.
@@ -174,7 +179,8 @@ impl WeightSource<'_> {
         let describe = |source| MixtralError::Packed { path: self.checkpoint.dir().to_owned(), source };
         let shape = PackedShape::new(rows, cols, bits, group_size).map_err(|e| describe(e.into()))?;
         let find = |name: &str| self.checkpoint.stored(name);
-        Ok(Linear::packed(store::from_tensors(name, shape, find).map_err(describe)?, device))
+        let matrix = store::from_tensor(name, shape, find).map_err(describe)?;
+        Ok(Linear::packed(matrix, self.precision, device))
     }
 
     fn dense<B: PackedOps>(

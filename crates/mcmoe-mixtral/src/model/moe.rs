@@ -1,7 +1,7 @@
 //! The block of experts.
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use mcmoe_tensor_kernels::PackedOps;
+use mcmoe_tensor_kernels::{ExpertWork, PackedOps, packed_experts};
 
 use super::{Expert, Router, Routing, from_host};
 
@@ -22,6 +22,22 @@ impl<B: PackedOps> MoeBlock<B> {
 
     /// The weighted sum of the chosen experts' outputs. Experts that no token needs do no work.
     pub fn forward(&self, x: &Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
+        self.packed(x, routing).unwrap_or_else(|| self.one_by_one(x, routing))
+    }
+
+    /// All chosen experts as one piece of work, if all are packed.
+    fn packed(&self, x: &Tensor<B, 2>, routing: &Routing) -> Option<Tensor<B, 2>> {
+        let assigned: Vec<(Vec<usize>, Vec<f32>)> =
+            (0..self.experts.len()).map(|e| routing.assigned(e)).collect();
+        let work = self.experts.iter().zip(&assigned).filter(|(_, (tokens, _))| !tokens.is_empty());
+        let work = work.map(|(expert, (tokens, weights))| {
+            let (gate, up, down) = (expert.w1.as_packed()?, expert.w3.as_packed()?, expert.w2.as_packed()?);
+            Some(ExpertWork { gate, up, down, tokens, weights })
+        });
+        Some(packed_experts(x.clone(), &work.collect::<Option<Vec<_>>>()?))
+    }
+
+    fn one_by_one(&self, x: &Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
         let mut output = x.zeros_like();
         for (e, expert) in self.experts.iter().enumerate() {
             let (tokens, weights) = routing.assigned(e);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Tensor;
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::model::{Activations, Mixtral};
-use mcmoe_mixtral::{CpuBackend, Tokenizer};
+use mcmoe_mixtral::{CpuBackend, Precision, Tokenizer};
 use serde_json::Value;
 
 /// The model that is always there.
@@ -45,9 +45,14 @@ pub(crate) fn ids(list: &Value) -> Vec<u32> {
     numbers(list).into_iter().map(|id| id as u32).collect()
 }
 
-/// The model in `dir`, on the CPU.
+/// The model in `dir`, on the CPU, with exact activations: oracles know no others.
 pub(crate) fn load(dir: &Path) -> Mixtral<CpuBackend> {
-    ModelFolder::open(dir).unwrap().model(&Default::default()).unwrap()
+    load_with(dir, Precision::F32)
+}
+
+/// The model in `dir`, on the CPU.
+pub(crate) fn load_with(dir: &Path, precision: Precision) -> Mixtral<CpuBackend> {
+    ModelFolder::open(dir).unwrap().model_with(precision, &Default::default()).unwrap()
 }
 
 /// `len` tokens of the demo model's evaluation text, from token `start` on.

@@ -59,9 +59,9 @@ fn size(dir: &Path, key: &str) -> usize {
     common::json(dir.join("config.json"))[key].as_u64().unwrap() as usize
 }
 
-/// Bytes of the packed parts of matrix `name`, from the files' headers.
+/// Bytes of the packed matrix `name`, from the files' headers.
 fn packed_bytes(headers: &BTreeMap<String, (Vec<usize>, u64)>, name: &str) -> u64 {
-    ["codes", "scales", "zeros"].map(|part| headers[&format!("{name}.{part}")].1).iter().sum()
+    headers[&format!("{name}.packed")].1
 }
 
 /// The matrices of expert `expert` of layer `layer`.

@@ -1,10 +1,11 @@
 //! The packed model computes with the weights that it stands for.
 
+use mcmoe_mixtral::Precision;
 use mcmoe_mixtral::folder::ModelFolder;
 use serde_json::Value;
 
 use super::common::weights::Weights;
-use super::common::{demo, demo_tokens, load, logits, max_difference};
+use super::common::{demo, demo_tokens, load, load_with, logits, max_difference};
 use super::compressed;
 
 #[test]
@@ -32,4 +33,20 @@ fn logits_are_those_of_the_dequantized_weights() {
         println!("{len} tokens: off by {difference:.1e}");
         assert!(difference <= 1e-3, "{len} tokens: {difference}");
     }
+}
+
+/// Rounded activations change logits a little; where they change the choice of an expert, more.
+#[test]
+fn rounded_activations_stay_close() {
+    let (dir, _) = compressed();
+    let tokens = demo_tokens(20, 60);
+    let [exact, rounded] =
+        [Precision::F32, Precision::Int8].map(|precision| logits(&load_with(dir, precision), &[&tokens]));
+    assert_ne!(exact, rounded);
+    let norm =
+        |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let difference =
+        norm(&mut exact.iter().zip(&rounded).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied());
+    println!("off by {difference:.4} of the logits' norm");
+    assert!(difference < 0.05, "{difference}");
 }

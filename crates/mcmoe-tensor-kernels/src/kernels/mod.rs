@@ -1,29 +1,51 @@
-//! Products with packed matrices. One place checks the lengths and picks the kernel.
+//! Products with packed and dense matrices.
+//!
+//! ```text
+//! activations ─ inputs ─┐
+//!                       ├─ regions (tasks over tiles, on the rayon pool) ─ backend ─┬─ scalar
+//! packed bytes ─ tiles ─┘                                                           ├─ avx2, avx512
+//!                                                                                   └─ neon
+//! ```
+//! A region is one fork and join: the tiles of one matrix, of several, or of all chosen experts.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod backend;
+mod dense;
+mod experts;
+mod float;
+mod inputs;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod regions;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
-use crate::{KernelError, PackedMatrix};
+pub use backend::Backend;
+pub use dense::{DenseMatrix, DenseType};
+pub use experts::ExpertWork;
 
-/// `y = x Wᵀ` for a batch of tokens, read straight from the packed bytes.
+use crate::{KernelError, PackedMatrix, Precision};
+
+/// `y = x Wᵀ` for a batch of tokens, read straight from the packed bytes, with exact activations and
+/// the kernels of [`Backend::current`].
 ///
 /// `x` is `[tokens, cols]` and `y` is `[tokens, rows]`, both row-major; the number of tokens follows
-/// from `x`. Work is shared over the rayon pool by rows of `W`; every element is summed in one fixed
-/// order, so results depend neither on the number of threads nor on the other tokens of the batch.
+/// from `x`. Work is shared over the rayon pool; results depend neither on the number of threads nor on
+/// the other tokens of the batch nor on the backend.
 ///
 /// # Errors
-/// [`KernelError::Length`] if `x` is not whole tokens or `y` does not match it.
+/// [`KernelError::Length`] if `x` is not whole tokens or `y` does not match it;
+/// [`KernelError::NoBackend`] if the environment asks for kernels that this CPU does not have.
 pub fn matmul(weight: &PackedMatrix, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
-    let (rows, cols) = (weight.shape().rows(), weight.shape().cols());
-    let tokens = x.len() / cols;
-    let length = |what, expected, found| Err(KernelError::Length { what, expected, found });
-    if tokens * cols != x.len() {
-        return length("input", (tokens + 1) * cols, x.len());
+    let products = Backend::current()?.matmul(&[weight], x, Precision::F32)?;
+    let product = &products[0];
+    if product.len() != y.len() {
+        return Err(KernelError::Length { what: "output", expected: product.len(), found: y.len() });
     }
-    if tokens * rows != y.len() {
-        return length("output", tokens * rows, y.len());
-    }
-    if tokens > 0 {
-        scalar::matmul(weight, x, y);
-    }
+    y.copy_from_slice(product);
     Ok(())
 }

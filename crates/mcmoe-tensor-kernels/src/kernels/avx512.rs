@@ -1,0 +1,262 @@
+//! AVX-512 with VNNI: 64 codes meet 64 activations in one instruction.
+
+#![expect(unsafe_code, reason = "instructions that not every CPU has, loads from pointers")]
+
+use std::arch::x86_64::*;
+
+use super::backend::{Kernels, Lanes};
+use super::dense::{self, DenseMatrix};
+use super::float;
+use super::inputs::{self, COMPANY, FloatInputs, Int8Inputs, Word};
+use crate::BitWidth;
+use crate::packed::block::{self, mask};
+use crate::packed::{Group, Line, Tile};
+use crate::shape::{BLOCK_STEPS, LINE};
+
+/// Lines that are asked for ahead of their use: two pages, as hardware prefetches within one alone.
+const PREFETCH_LINES: usize = 128;
+
+/// From this many bits a plane on, the hardware sees enough loads ahead by itself.
+const WIDE: usize = 4;
+
+/// Exists only where the CPU has the instructions.
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    pub(super) fn new() -> Option<&'static Self> {
+        static KERNELS: Avx512 = Avx512(());
+        let here = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni");
+        here.then_some(&KERNELS)
+    }
+}
+
+impl Kernels for Avx512 {
+    fn name(&self) -> &'static str {
+        "avx512"
+    }
+
+    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32) {
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { round(x, values) }
+    }
+
+    fn int8(&self, tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { int8(tile, x, out) }
+    }
+
+    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { float(tile, x, out) }
+    }
+
+    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { dense(matrix, tile, x, out) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn round(x: &[f32], values: &mut [i8]) -> (f32, f32) {
+    inputs::round_group(x, values)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn float(tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
+    float::tile(tile, x, out);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn dense(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
+    dense::tile(matrix, tile, x, out);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
+    match out {
+        [out] => match tile.shape().bits() {
+            BitWidth::B1 => one_token(tile, x, out, |codes, x| dot_plane::<1, 8>(codes, x)),
+            BitWidth::B2 => one_token(tile, x, out, |codes, x| dot_plane::<2, 4>(codes, x)),
+            BitWidth::B3 => one_token(tile, x, out, |codes, x| dot_three(codes, x)),
+            BitWidth::B4 => one_token(tile, x, out, |codes, x| dot_plane::<4, 2>(codes, x)),
+            BitWidth::B8 => one_token(tile, x, out, |codes, x| dot_plane::<8, 1>(codes, x)),
+        },
+        _ => many_tokens(tile, x, out),
+    }
+}
+
+/// Codes are multiplied where they lie in their bytes; `dot` sets the sums right.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn one_token(
+    tile: Tile<'_>,
+    x: &Int8Inputs,
+    out: &mut Lanes,
+    dot: impl Fn(&[Line], &[[Word; BLOCK_STEPS]]) -> __m512i,
+) {
+    let mut sum = load_lanes(out);
+    for index in 0..tile.shape().groups() {
+        let group = tile.group(index);
+        if (tile.shape().bits().bits() as usize) < WIDE {
+            prefetch(group.head);
+        }
+        let products = dot(group.codes, x.alone(0, index).as_chunks().0);
+        sum = finish(sum, products, &group, x.params(0, index));
+    }
+    store_lanes(out, sum);
+}
+
+/// `Σ code · value` over a group whose codes are one plane of `P` bits, `N = 8 / P` steps a line.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn dot_plane<const P: usize, const N: usize>(codes: &[Line], x: &[[Word; BLOCK_STEPS]]) -> __m512i {
+    let mut sums = [_mm512_setzero_si512(); N];
+    for (line, words) in codes.iter().zip(x.as_flattened().as_chunks().0) {
+        add_line::<P, N>(&mut sums, line, words);
+    }
+    fold::<P, N>(sums)
+}
+
+/// As [`dot_plane`] for 3 bits: a plane of two bits and a plane of one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn dot_three(codes: &[Line], x: &[[Word; BLOCK_STEPS]]) -> __m512i {
+    let (mut low, mut high) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 8]);
+    for ([first, second, third], words) in codes.as_chunks().0.iter().zip(x) {
+        let [words_of_first, words_of_second] = words.as_chunks().0 else { continue };
+        add_line::<2, 4>(&mut low, first, words_of_first);
+        add_line::<2, 4>(&mut low, second, words_of_second);
+        add_line::<1, 8>(&mut high, third, words);
+    }
+    let (low, high) = (fold::<2, 4>(low), fold::<1, 8>(high));
+    _mm512_add_epi32(low, _mm512_slli_epi32::<2>(high))
+}
+
+/// Adds the products of a line. Codes are taken where they lie in their bytes: step `k` of a line is
+/// `2^(P k)` times too large and so is its sum.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn add_line<const P: usize, const N: usize>(sums: &mut [__m512i; N], line: &Line, words: &[Word; N]) {
+    if P < WIDE {
+        prefetch(line);
+    }
+    let line = load(line);
+    for k in 0..N {
+        let codes = _mm512_and_si512(line, _mm512_set1_epi8((mask::<P>() << (P * k)) as i8));
+        sums[k] = _mm512_dpbusd_epi32(sums[k], codes, broadcast(words[k]));
+    }
+}
+
+/// `Σ_k sums[k] / 2^(P k)`, exactly: every shift drops zeros alone.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn fold<const P: usize, const N: usize>(mut sums: [__m512i; N]) -> __m512i {
+    let shift = _mm_cvtsi32_si128(P as i32);
+    for k in (1..N).rev() {
+        sums[k - 1] = _mm512_add_epi32(sums[k - 1], _mm512_sra_epi32(sums[k], shift));
+    }
+    sums[0]
+}
+
+/// Codes are unpacked once a group and used for all tokens, some at a time.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn many_tokens(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
+    let bits = tile.shape().bits();
+    let mut unpacked: Vec<[Line; BLOCK_STEPS]> = Vec::new();
+    for index in 0..tile.shape().groups() {
+        let group = tile.group(index);
+        let blocks = group.codes.chunks_exact(bits.bits() as usize);
+        unpacked.resize(blocks.len(), [[0; LINE]; BLOCK_STEPS]);
+        for (lines, steps) in blocks.zip(&mut unpacked) {
+            block::unpack(bits, lines, steps);
+        }
+        let (together, alone) = out.as_chunks_mut::<COMPANY>();
+        let steps = unpacked.as_flattened();
+        for (company, out) in together.iter_mut().enumerate() {
+            multiply(&group, index, steps, x.together(company, index), x, company * COMPANY, out);
+        }
+        for (token, out) in alone.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+            let token = together.len() * COMPANY + token;
+            multiply(&group, index, steps, x.alone(token, index).as_chunks().0, x, token, out);
+        }
+    }
+}
+
+/// Adds the products of a group with the `T` tokens from `first`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn multiply<const T: usize>(
+    group: &Group<'_>,
+    index: usize,
+    steps: &[Line],
+    words: &[[Word; T]],
+    x: &Int8Inputs,
+    first: usize,
+    out: &mut [Lanes; T],
+) {
+    let mut sums = [_mm512_setzero_si512(); T];
+    for (codes, words) in steps.iter().zip(words) {
+        let codes = load(codes);
+        for t in 0..T {
+            sums[t] = _mm512_dpbusd_epi32(sums[t], codes, broadcast(words[t]));
+        }
+    }
+    for t in 0..T {
+        let sum = finish(load_lanes(&out[t]), sums[t], group, x.params(first + t, index));
+        store_lanes(&mut out[t], sum);
+    }
+}
+
+/// Adds `scale_w scale_x (Σ code · value − zero Σ value)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn finish(out: __m512, products: __m512i, group: &Group<'_>, (x_scale, x_sum): (f32, f32)) -> __m512 {
+    let head = load(group.head);
+    let scales = _mm512_cvtph_ps(_mm512_castsi512_si256(head));
+    let zeros = _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(head));
+    let offset = _mm512_mul_ps(zeros, _mm512_set1_ps(x_sum));
+    let products = _mm512_sub_ps(_mm512_cvtepi32_ps(products), offset);
+    let scales = _mm512_mul_ps(scales, _mm512_set1_ps(x_scale));
+    _mm512_add_ps(out, _mm512_mul_ps(scales, products))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn broadcast(word: Word) -> __m512i {
+    _mm512_set1_epi32(i32::from_le_bytes(word.map(i8::cast_unsigned)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(line: &Line) -> __m512i {
+    // SAFETY: a line is 64 bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_lanes(lanes: &Lanes) -> __m512 {
+    // SAFETY: lanes are 16 floats, and the load needs no alignment.
+    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_lanes(lanes: &mut Lanes, values: __m512) {
+    // SAFETY: lanes are 16 floats, and the store needs no alignment.
+    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), values) }
+}
+
+/// Asks for the line that will be needed some time after `line`: tiles are read from front to back.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch(line: &Line) {
+    let ahead = line.as_ptr().wrapping_add(PREFETCH_LINES * LINE);
+    // A hint: it touches no memory, wherever it points.
+    _mm_prefetch::<_MM_HINT_T2>(ahead.cast());
+}

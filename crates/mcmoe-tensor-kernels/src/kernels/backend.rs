@@ -1,0 +1,114 @@
+//! The one place that picks kernels.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use super::dense::DenseMatrix;
+use super::inputs::{FloatInputs, Inputs, Int8Inputs};
+use crate::KernelError;
+use crate::packed::Tile;
+use crate::shape::TILE_ROWS;
+
+/// What a tile adds up for one token: one number a row.
+pub(crate) type Lanes = [f32; TILE_ROWS];
+
+/// The kernels of one instruction set. All give the same bits: products of integers are exact, and
+/// floating-point operations are the same ones in the same order, none fused.
+pub(super) trait Kernels: Send + Sync {
+    /// The name by which users force it.
+    fn name(&self) -> &'static str;
+
+    /// Rounds a group of activations ([`super::inputs::round_group`]).
+    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32);
+
+    /// Adds the product of a tile with each token to its lanes.
+    fn int8(&self, tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]);
+
+    /// Adds the product of a tile with each token to its lanes.
+    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]);
+
+    /// Products of the 16 rows from `16 · tile` with each token, `[tokens, cols]`.
+    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]);
+}
+
+/// An instruction set that this CPU has, with its kernels.
+#[derive(Clone, Copy)]
+pub struct Backend(&'static dyn Kernels);
+
+impl Backend {
+    /// The environment variable that forces a backend.
+    pub const VARIABLE: &'static str = "MCMOE_CPU";
+
+    /// Every backend that runs on this machine, the plainest first, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut backends = vec![Self(&super::scalar::Scalar)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            backends.extend(super::avx2::Avx2::new().map(|kernels| Self(kernels)));
+            backends.extend(super::avx512::Avx512::new().map(|kernels| Self(kernels)));
+        }
+        #[cfg(target_arch = "aarch64")]
+        backends.extend(super::neon::Neon::new().map(|kernels| Self(kernels)));
+        backends
+    }
+
+    /// The backend called `name`: `scalar`, `avx2`, `avx512` or `neon`.
+    ///
+    /// # Errors
+    /// [`KernelError::NoBackend`] if there is none of that name, or not on this CPU.
+    pub fn named(name: &str) -> Result<Self, KernelError> {
+        let available = Self::available();
+        available.iter().find(|backend| backend.name() == name).copied().ok_or_else(|| {
+            let names: Vec<&str> = available.iter().map(Self::name).collect();
+            KernelError::NoBackend { name: name.to_owned(), available: names.join(", ") }
+        })
+    }
+
+    /// The backend that the process uses, chosen once: the one that `MCMOE_CPU` names, or else the best
+    /// that the CPU has.
+    ///
+    /// # Errors
+    /// [`KernelError::NoBackend`] if `MCMOE_CPU` names none that runs here.
+    pub fn current() -> Result<Self, KernelError> {
+        static CURRENT: OnceLock<Result<Backend, KernelError>> = OnceLock::new();
+        let choose = || match std::env::var_os(Self::VARIABLE).filter(|name| !name.is_empty()) {
+            Some(name) => Self::named(&name.to_string_lossy()),
+            None => Ok(*Self::available().last().expect("the scalar backend is always there")),
+        };
+        CURRENT.get_or_init(choose).clone()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    pub(super) fn round(self, x: &[f32], values: &mut [i8]) -> (f32, f32) {
+        self.0.round(x, values)
+    }
+
+    /// The product of a tile with each token.
+    pub(super) fn tile(self, tile: Tile<'_>, x: &Inputs, out: &mut [Lanes]) {
+        out.fill([0.0; TILE_ROWS]);
+        match x {
+            Inputs::Int8(x) => self.0.int8(tile, x, out),
+            Inputs::F32(x) => self.0.float(tile, x, out),
+        }
+    }
+
+    pub(super) fn dense_tile(self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
+        self.0.dense(matrix, tile, x, out);
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Backend({})", self.name())
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

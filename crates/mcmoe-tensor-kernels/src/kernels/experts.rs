@@ -1,0 +1,169 @@
+//! The experts of a Mixture-of-Experts block as two parallel regions: gate and up, then down.
+
+use rayon::prelude::*;
+
+use super::backend::{Backend, Lanes};
+use super::inputs::Inputs;
+use super::regions::{count_tokens, run, to_rows};
+use crate::packed::Tile;
+use crate::shape::TILE_ROWS;
+use crate::{KernelError, PackedMatrix, Precision};
+
+/// One expert and the tokens that were routed to it.
+#[derive(Debug)]
+pub struct ExpertWork<'a, W = PackedMatrix> {
+    /// `[inner, hidden]`; its output goes through SiLU.
+    pub gate: &'a W,
+    /// `[inner, hidden]`.
+    pub up: &'a W,
+    /// `[hidden, inner]`.
+    pub down: &'a W,
+    /// Rows of the batch that the expert works on, in any order, each once.
+    pub tokens: &'a [usize],
+    /// The expert's share in the output of each.
+    pub weights: &'a [f32],
+}
+
+impl Backend {
+    /// `y[t] = Σ_e weight_e(t) · down_e(silu(gate_e x[t]) · up_e x[t])`, `[tokens, hidden]`.
+    ///
+    /// `x` is `[tokens, hidden]`. Experts that are not in `work` cost nothing; the sum runs in the order
+    /// of `work`. Results depend neither on the number of threads nor on the backend.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `x` is not whole tokens, if the matrices of an expert do not fit
+    /// together, or if tokens and weights are not equally many; [`KernelError::NoToken`] for a token
+    /// that is not there.
+    pub fn experts(
+        self,
+        work: &[ExpertWork<'_>],
+        x: &[f32],
+        hidden: usize,
+        precision: Precision,
+    ) -> Result<Vec<f32>, KernelError> {
+        let tokens = count_tokens(x, hidden)?;
+        work.iter().try_for_each(|expert| expert.check(tokens, hidden))?;
+        let work: Vec<&ExpertWork<'_>> = work.iter().filter(|expert| !expert.tokens.is_empty()).collect();
+        let gated = self.gated(&work, x, precision);
+        let mut lanes = vec![[0.0; TILE_ROWS]; hidden.div_ceil(TILE_ROWS) * tokens];
+        if !work.is_empty() {
+            run(lanes.chunks_exact_mut(tokens).enumerate().collect(), |(tile, out)| {
+                self.down(&work, &gated, tile, out);
+            });
+        }
+        Ok(to_rows(&lanes, tokens, hidden))
+    }
+
+    /// `silu(gate x) · up x` of every expert, ready for its down projection.
+    fn gated(self, work: &[&ExpertWork<'_>], x: &[f32], precision: Precision) -> Vec<Inputs> {
+        let inputs: Vec<ExpertInputs> =
+            work.par_iter().map(|expert| ExpertInputs::new(self, expert, x, precision)).collect();
+        let mut outputs: Vec<Vec<Lanes>> = work.iter().map(|expert| expert.room()).collect();
+        let jobs = work.iter().zip(&inputs).zip(&mut outputs);
+        let tasks: Vec<Pair<'_>> = jobs.flat_map(|((expert, x), out)| Pair::of(expert, x, out)).collect();
+        run(tasks, |pair| pair.run(self));
+        let finish = |(expert, lanes): (&&ExpertWork<'_>, &Vec<Lanes>)| {
+            let all: Vec<usize> = (0..expert.tokens.len()).collect();
+            let rows = to_rows(lanes, all.len(), expert.gate.shape().rows());
+            Inputs::new(self, &rows, &all, expert.down.shape(), precision)
+        };
+        work.par_iter().zip(&outputs).map(finish).collect()
+    }
+
+    /// The tile of the block's output for every token.
+    fn down(self, work: &[&ExpertWork<'_>], gated: &[Inputs], tile: usize, out: &mut [Lanes]) {
+        let mut products = Vec::new();
+        for (expert, x) in work.iter().zip(gated) {
+            products.resize(expert.tokens.len(), [0.0; TILE_ROWS]);
+            self.tile(expert.down.tile(tile), x, &mut products);
+            for ((&token, weight), product) in expert.tokens.iter().zip(expert.weights).zip(&products) {
+                out[token].iter_mut().zip(product).for_each(|(y, product)| *y += weight * product);
+            }
+        }
+    }
+}
+
+impl<W> Clone for ExpertWork<'_, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W> Copy for ExpertWork<'_, W> {}
+
+impl ExpertWork<'_> {
+    fn check(&self, tokens: usize, hidden: usize) -> Result<(), KernelError> {
+        let inner = self.gate.shape().rows();
+        let lengths = [
+            ("columns of the gate projection", hidden, self.gate.shape().cols()),
+            ("columns of the up projection", hidden, self.up.shape().cols()),
+            ("rows of the up projection", inner, self.up.shape().rows()),
+            ("columns of the down projection", inner, self.down.shape().cols()),
+            ("rows of the down projection", hidden, self.down.shape().rows()),
+            ("weights of an expert's tokens", self.tokens.len(), self.weights.len()),
+        ];
+        if let Some(&(what, expected, found)) = lengths.iter().find(|(_, expected, found)| expected != found)
+        {
+            return Err(KernelError::Length { what, expected, found });
+        }
+        match self.tokens.iter().find(|&&token| token >= tokens) {
+            Some(&token) => Err(KernelError::NoToken { token, tokens }),
+            None => Ok(()),
+        }
+    }
+
+    fn room(&self) -> Vec<Lanes> {
+        vec![[0.0; TILE_ROWS]; self.gate.shape().tiles() * self.tokens.len()]
+    }
+}
+
+/// Inputs of gate and up: the same, unless their groups differ.
+struct ExpertInputs {
+    gate: Inputs,
+    up: Option<Inputs>,
+}
+
+impl ExpertInputs {
+    fn new(backend: Backend, expert: &ExpertWork<'_>, x: &[f32], precision: Precision) -> Self {
+        let of = |matrix: &PackedMatrix| Inputs::new(backend, x, expert.tokens, matrix.shape(), precision);
+        let differ = expert.gate.shape().group_size() != expert.up.shape().group_size();
+        Self { gate: of(expert.gate), up: differ.then(|| of(expert.up)) }
+    }
+}
+
+/// The same tile of gate and up.
+struct Pair<'a> {
+    gate: Tile<'a>,
+    up: Tile<'a>,
+    x: &'a ExpertInputs,
+    out: &'a mut [Lanes],
+}
+
+impl<'a> Pair<'a> {
+    fn of(
+        expert: &'a ExpertWork<'a>,
+        x: &'a ExpertInputs,
+        lanes: &'a mut [Lanes],
+    ) -> impl Iterator<Item = Self> {
+        let outputs = lanes.chunks_exact_mut(expert.tokens.len()).enumerate();
+        outputs.map(move |(tile, out)| Self {
+            gate: expert.gate.tile(tile),
+            up: expert.up.tile(tile),
+            x,
+            out,
+        })
+    }
+
+    fn run(self, backend: Backend) {
+        let mut up = vec![[0.0; TILE_ROWS]; self.out.len()];
+        backend.tile(self.gate, &self.x.gate, self.out);
+        backend.tile(self.up, self.x.up.as_ref().unwrap_or(&self.x.gate), &mut up);
+        for (gate, up) in self.out.iter_mut().zip(&up) {
+            gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = silu(*gate) * up);
+        }
+    }
+}
+
+fn silu(x: f32) -> f32 {
+    x / (1.0 + (-x).exp())
+}

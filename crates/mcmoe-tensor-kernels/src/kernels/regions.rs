@@ -1,0 +1,114 @@
+//! Parallel regions: tiles are shared out among threads, results put in order.
+
+use rayon::prelude::*;
+
+use super::backend::{Backend, Lanes};
+use super::dense::DenseMatrix;
+use super::inputs::Inputs;
+use crate::packed::Tile;
+use crate::shape::TILE_ROWS;
+use crate::{KernelError, PackedMatrix, Precision};
+
+/// Tiles that a thread takes at least: some hundred kilobytes, read in one go.
+const TILES_A_TASK: usize = 4;
+
+impl Backend {
+    /// `x Wᵀ`, `[tokens, rows]`, for each of `weights`, in one parallel region.
+    ///
+    /// `x` is `[tokens, cols]`, row-major; all weights have the same number of columns. Results depend
+    /// neither on the number of threads nor on the other tokens of the batch nor on the backend.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `x` is not whole tokens of a weight's columns.
+    pub fn matmul(
+        self,
+        weights: &[&PackedMatrix],
+        x: &[f32],
+        precision: Precision,
+    ) -> Result<Vec<Vec<f32>>, KernelError> {
+        for weight in weights {
+            count_tokens(x, weight.shape().cols())?;
+        }
+        let Some(first) = weights.first() else { return Ok(vec![]) };
+        let all: Vec<usize> = (0..count_tokens(x, first.shape().cols())?).collect();
+        let inputs = |weight: &PackedMatrix| Inputs::new(self, x, &all, weight.shape(), precision);
+        let shared = inputs(first);
+        let own: Vec<Option<Inputs>> = weights
+            .iter()
+            .map(|w| (w.shape().group_size() != first.shape().group_size()).then(|| inputs(w)))
+            .collect();
+        let tokens = all.len();
+        let mut outputs: Vec<Vec<Lanes>> =
+            weights.iter().map(|w| vec![[0.0; TILE_ROWS]; w.shape().tiles() * tokens]).collect();
+        let jobs = weights.iter().zip(&own).zip(&mut outputs);
+        let tasks: Vec<Task<'_>> =
+            jobs.flat_map(|((w, own), out)| Task::of(w, own.as_ref().unwrap_or(&shared), out)).collect();
+        run(tasks, |task| self.tile(task.tile, task.x, task.out));
+        let rows = weights.iter().map(|w| w.shape().rows());
+        Ok(outputs.iter().zip(rows).map(|(lanes, rows)| to_rows(lanes, tokens, rows)).collect())
+    }
+
+    /// `x Wᵀ`, `[tokens, rows]`, for a matrix that is not packed; otherwise as [`Backend::matmul`].
+    ///
+    /// # Errors
+    /// As [`Backend::matmul`].
+    pub fn dense_matmul(self, weight: &DenseMatrix, x: &[f32]) -> Result<Vec<f32>, KernelError> {
+        let tokens = count_tokens(x, weight.cols())?;
+        if tokens == 0 {
+            return Ok(vec![]);
+        }
+        let tiles = weight.rows().div_ceil(TILE_ROWS);
+        let mut lanes = vec![[0.0; TILE_ROWS]; tiles * tokens];
+        run(lanes.chunks_exact_mut(tokens).enumerate().collect(), |(tile, out)| {
+            self.dense_tile(weight, tile, x, out);
+        });
+        Ok(to_rows(&lanes, tokens, weight.rows()))
+    }
+}
+
+/// A tile to be multiplied with every token.
+pub(super) struct Task<'a> {
+    pub(super) tile: Tile<'a>,
+    pub(super) x: &'a Inputs,
+    /// One entry a token.
+    pub(super) out: &'a mut [Lanes],
+}
+
+impl<'a> Task<'a> {
+    /// The tiles of `weight`; `lanes` has room for every tile and token.
+    pub(super) fn of(
+        weight: &'a PackedMatrix,
+        x: &'a Inputs,
+        lanes: &'a mut [Lanes],
+    ) -> impl Iterator<Item = Self> {
+        let outputs = lanes.chunks_exact_mut(x.tokens().max(1)).enumerate();
+        outputs.map(move |(tile, out)| Self { tile: weight.tile(tile), x, out })
+    }
+}
+
+/// Runs the tasks of a region. Neighbours are neighbours in memory and go to the same thread.
+pub(super) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Send + Sync) {
+    tasks.into_par_iter().with_min_len(TILES_A_TASK).for_each(work);
+}
+
+/// From lanes `[tiles, tokens, 16]` to `[tokens, rows]`.
+pub(super) fn to_rows(lanes: &[Lanes], tokens: usize, rows: usize) -> Vec<f32> {
+    if tokens == 1 {
+        return lanes.as_flattened()[..rows].to_vec();
+    }
+    let mut y = vec![0.0; tokens * rows];
+    y.par_chunks_exact_mut(rows).enumerate().for_each(|(token, y)| {
+        let of_token = lanes.iter().skip(token).step_by(tokens);
+        y.chunks_mut(TILE_ROWS).zip(of_token).for_each(|(y, lanes)| y.copy_from_slice(&lanes[..y.len()]));
+    });
+    y
+}
+
+pub(super) fn count_tokens(x: &[f32], cols: usize) -> Result<usize, KernelError> {
+    let tokens = x.len() / cols;
+    if tokens * cols == x.len() {
+        Ok(tokens)
+    } else {
+        Err(KernelError::Length { what: "input", expected: (tokens + 1) * cols, found: x.len() })
+    }
+}
