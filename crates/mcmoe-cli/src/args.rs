@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use mcmoe_mixtral::dataset::DataSpec;
+use mcmoe_mixtral::synthetic::Shape;
 use mcmoe_mixtral::{Device, Precision};
 
 /// Compress Mixtral to 1.5-2.5 bits an expert weight and run it.
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Sizes and bit-widths of a folder
     Inspect(InspectArgs),
+    /// Speed of a model, or of a model of true shape with random weights
+    Bench(BenchArgs),
 }
 
 #[derive(Args)]
@@ -232,6 +235,44 @@ pub(crate) struct GenerateArgs {
 pub(crate) struct InspectArgs {
     /// Folder of the model, dense or compressed
     pub(crate) dir: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("subject").required(true))]
+pub(crate) struct BenchArgs {
+    /// Folder of the model
+    #[arg(group = "subject")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Random weights in the shape of mixtral-8x7b or mixtral-8x22b, compressed
+    #[arg(long, value_name = "SHAPE", group = "subject")]
+    pub(crate) synthetic: Option<Shape>,
+    /// With --synthetic: average code bits over experts
+    #[arg(long, value_name = "BITS", default_value_t = 2.0, value_parser = parse_positive)]
+    pub(crate) expert_bits: f64,
+    /// With --synthetic: run the first N layers and scale to the whole model
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "dir")]
+    pub(crate) layers: Option<usize>,
+    /// Threads [default: all]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) threads: Option<usize>,
+    /// Tokens in the cache when decoding is measured, one measurement each
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1", value_parser = parse_count)]
+    pub(crate) context: Vec<usize>,
+    /// Tokens of the prompt whose prefill is measured; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(crate) prompt: usize,
+    /// Rounds: in each, memory is read and tokens are decoded with and without pruning
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = parse_count)]
+    pub(crate) rounds: usize,
+    /// How activations enter packed layers: int8 (fast) or f32 (exact)
+    #[arg(long, value_name = "TYPE", default_value = "int8")]
+    pub(crate) activations: Precision,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
     }
 }
 

@@ -94,7 +94,7 @@ impl MixtralConfig {
         Self::from_json(raw).map_err(|reason| MixtralError::config(&path, reason))
     }
 
-    fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
+    pub(crate) fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
         let fields: RawConfig =
             serde_json::from_value(Value::Object(raw.clone())).map_err(|e| e.to_string())?;
         fields.check_kind()?;

@@ -15,6 +15,7 @@
 //! | [`calibrate`] | samples of a text; significance factors of experts |
 //! | [`compress`](mod@compress) | the pipeline from a dense folder to a compressed one |
 //! | [`evaluate`], [`generate`](mod@generate), [`inspect`](mod@inspect) | perplexity, text, sizes |
+//! | [`bench`](mod@bench), [`synthetic`] | speed; models of true shape with random weights |
 //!
 //! It holds no quantizer, no solver and no kernel: those are the crates below.
 //!
@@ -42,6 +43,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod calibrate;
 pub mod checkpoint;
 pub mod compress;
@@ -56,6 +58,7 @@ pub mod inspect;
 mod json;
 pub mod model;
 mod progress;
+pub mod synthetic;
 mod tokenizer;
 
 pub use config::MixtralConfig;

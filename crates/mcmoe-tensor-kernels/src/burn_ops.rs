@@ -1,13 +1,14 @@
 //! The burn backend extension: packed and 16-bit products on burn tensors.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use burn::tensor::backend::Backend as BurnBackend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
 
-use crate::{Backend, DenseMatrix, ExpertWork, PackedMatrix, Precision};
+use crate::{Backend, DecodeAttention, DenseMatrix, ExpertWork, PackedMatrix, Precision};
 
 /// What a burn backend needs so that models can run on packed weights.
 ///
@@ -25,6 +26,12 @@ pub trait PackedOps: BurnBackend {
     /// Brings a matrix that is not packed to `device`. On the CPU this copies nothing.
     fn dense_from(matrix: DenseMatrix, device: &Self::Device) -> Self::Dense;
 
+    /// Bytes of a packed matrix.
+    fn packed_bytes(weight: &Self::Packed) -> usize;
+
+    /// Bytes of a matrix that is not packed.
+    fn dense_bytes(weight: &Self::Dense) -> usize;
+
     /// `x Wᵀ`, `[tokens, rows]`, for each of `weights` at once; `x` is `[tokens, cols]`.
     fn packed_linear(x: FloatTensor<Self>, weights: &[&Self::Packed]) -> Vec<FloatTensor<Self>>;
 
@@ -33,6 +40,15 @@ pub trait PackedOps: BurnBackend {
 
     /// Rows of a matrix, `[rows, cols]`.
     fn dense_rows(weight: &Self::Dense, rows: &[usize]) -> FloatTensor<Self>;
+
+    /// Attention of one new token a sequence, `[batch, heads, 1, head_dim]` like `queries`, over the
+    /// positions `seen` of caches `[batch, kv_heads, capacity, head_dim]`.
+    fn decode_attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        seen: Range<usize>,
+    ) -> FloatTensor<Self>;
 
     /// The output of a block of experts, `[tokens, hidden]` like `x` ([`Backend::experts`]).
     fn packed_experts(x: FloatTensor<Self>, work: &[ExpertWork<'_, Self::Packed>]) -> FloatTensor<Self>;
@@ -70,7 +86,20 @@ pub fn packed_experts<B: PackedOps>(x: Tensor<B, 2>, work: &[ExpertWork<'_, B::P
     tensor(B::packed_experts(x.into_primitive().tensor(), work))
 }
 
-fn tensor<B: BurnBackend>(primitive: FloatTensor<B>) -> Tensor<B, 2> {
+/// Attention of a decode step on burn tensors ([`PackedOps::decode_attention`]).
+///
+/// # Panics
+/// When the shapes do not match.
+pub fn decode_attention<B: PackedOps>(
+    queries: Tensor<B, 4>,
+    [keys, values]: [Tensor<B, 4>; 2],
+    seen: Range<usize>,
+) -> Tensor<B, 4> {
+    let primitive = |tensor: Tensor<B, 4>| tensor.into_primitive().tensor();
+    tensor(B::decode_attention(primitive(queries), primitive(keys), primitive(values), seen))
+}
+
+fn tensor<B: BurnBackend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
@@ -93,6 +122,14 @@ impl PackedOps for Flex {
         matrix
     }
 
+    fn packed_bytes(weight: &CpuPacked) -> usize {
+        weight.matrix.bytes().len()
+    }
+
+    fn dense_bytes(weight: &DenseMatrix) -> usize {
+        weight.total_bytes()
+    }
+
     fn packed_linear(x: FlexTensor, weights: &[&CpuPacked]) -> Vec<FlexTensor> {
         let Some(first) = weights.first() else { return vec![] };
         let (x, [tokens, _]) = host(x);
@@ -111,6 +148,28 @@ impl PackedOps for Flex {
     fn dense_rows(weight: &DenseMatrix, rows: &[usize]) -> FlexTensor {
         let values = rows.iter().flat_map(|&row| weight.row(row)).collect();
         device(values, [rows.len(), weight.cols()])
+    }
+
+    fn decode_attention(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        seen: Range<usize>,
+    ) -> FlexTensor {
+        let (queries, keys, values) = (queries.to_contiguous(), keys.to_contiguous(), values.to_contiguous());
+        let shape = [0, 1, 2, 3].map(|dim| queries.layout().shape()[dim]);
+        assert_eq!(shape[2], 1, "decode_attention: more than one new token a sequence");
+        let step = DecodeAttention {
+            queries: slice(&queries),
+            keys: slice(&keys),
+            values: slice(&values),
+            head_dim: shape[3],
+            heads: shape[1],
+            kv_heads: keys.layout().shape()[1],
+            capacity: keys.layout().shape()[2],
+            seen,
+        };
+        device(backend().decode_attention(&step).expect("shapes that match"), shape)
     }
 
     fn packed_experts(x: FlexTensor, work: &[ExpertWork<'_, CpuPacked>]) -> FlexTensor {
@@ -148,7 +207,7 @@ fn slice(x: &FlexTensor) -> &[f32] {
     x.as_slice().expect("a contiguous tensor has a slice")
 }
 
-fn device(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
+fn device<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 

@@ -12,7 +12,9 @@
 //! | owned or memory-mapped matrices, packed or dense | [`PackedMatrix`], [`DenseMatrix`], [`SharedBytes`] |
 //! | `y = x Wᵀ` straight from packed bytes | [`matmul`], [`Backend::matmul`] |
 //! | a block of experts as one piece of work | [`Backend::experts`] |
+//! | attention of a decode step | [`Backend::decode_attention`] |
 //! | exact or 8-bit activations | [`Precision`] |
+//! | how fast this machine reads memory | [`Bandwidth`] |
 //! | the kernels for this CPU: scalar, AVX2, AVX-512, NEON | [`Backend`] |
 //! | the same on burn tensors (feature `burn`) | `PackedOps` |
 //!
@@ -49,10 +51,12 @@ mod shape;
 pub use bandwidth::Bandwidth;
 pub use bit_width::BitWidth;
 #[cfg(feature = "burn")]
-pub use burn_ops::{CpuPacked, PackedOps, dense_linear, dense_rows, packed_experts, packed_linear};
+pub use burn_ops::{
+    CpuPacked, PackedOps, decode_attention, dense_linear, dense_rows, packed_experts, packed_linear,
+};
 pub use bytes::SharedBytes;
 pub use error::KernelError;
-pub use kernels::{Backend, DenseMatrix, DenseType, ExpertWork, matmul};
+pub use kernels::{Backend, DecodeAttention, DenseMatrix, DenseType, ExpertWork, matmul};
 pub use packed::PackedMatrix;
 pub use precision::Precision;
 pub use shape::PackedShape;

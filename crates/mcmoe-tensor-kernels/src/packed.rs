@@ -1,6 +1,7 @@
 //! The packed matrix: tiles of codes, scales and zero points over shared bytes.
 
 pub(crate) mod block;
+mod synthetic;
 mod tile;
 
 use half::f16;

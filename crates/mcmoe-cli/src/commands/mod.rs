@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub(crate) mod allocate;
+pub(crate) mod bench;
 pub(crate) mod compress;
 pub(crate) mod eval;
 pub(crate) mod factors;

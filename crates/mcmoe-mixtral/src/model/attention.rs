@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
-use mcmoe_tensor_kernels::PackedOps;
+use mcmoe_tensor_kernels::{PackedOps, decode_attention};
 
 use super::cache::LayerCache;
 use super::rope::Angles;
@@ -56,6 +56,11 @@ impl<B: PackedOps> Attention<B> {
         }
     }
 
+    /// Bytes of its weights.
+    pub(crate) fn bytes(&self) -> u64 {
+        [&self.q_proj, &self.k_proj, &self.v_proj, &self.o_proj].map(Linear::bytes).iter().sum()
+    }
+
     /// Attention up to, not including, `o_proj`, for a batch of sequences of equal length.
     ///
     /// `x` is the normalised input `[batch · len, hidden]`. With `column_sums`, the attention that
@@ -75,8 +80,14 @@ impl<B: PackedOps> Attention<B> {
         let keys = angles.rotate(split(keys, self.kv_heads));
         let values = split(values, self.kv_heads);
         let past = cache.len();
-        let [keys, values] = cache.extend([keys, values]);
-
+        let buffers = cache.extend([keys, values]);
+        let rows = [batch * len, self.heads * self.head_dim];
+        if len == 1 && !column_sums {
+            let first = (past + 1).saturating_sub(self.window.unwrap_or(usize::MAX));
+            let context = decode_attention(queries, buffers, first..past + 1);
+            return Attended { context: context.reshape(rows), received: vec![vec![]; batch] };
+        }
+        let [keys, values] = buffers.map(|buffer| buffer.narrow(2, 0, past + len));
         let mut received = vec![vec![0.0; if column_sums { len } else { 0 }]; batch];
         let mut contexts = Vec::with_capacity(len.div_ceil(TILE));
         for start in (0..len).step_by(TILE) {
@@ -89,7 +100,7 @@ impl<B: PackedOps> Attention<B> {
             contexts.push(self.mix(attention, values.clone().narrow(2, 0, seen)));
         }
         let context = Tensor::cat(contexts, 2).swap_dims(1, 2);
-        Attended { context: context.reshape([batch * len, self.heads * self.head_dim]), received }
+        Attended { context: context.reshape(rows), received }
     }
 
     /// Attention weights of a tile of queries whose first is at position `first`:

@@ -1,9 +1,9 @@
 //! Keys and values of the tokens so far.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Distribution, Tensor};
 
-use crate::MixtralError;
+use crate::{MixtralConfig, MixtralError};
 
 /// Positions that a cache grows by at least.
 const MIN_GROWTH: usize = 64;
@@ -25,6 +25,16 @@ impl<B: Backend> KvCache<B> {
     /// An empty cache for a model of `layers` layers.
     pub fn new(layers: usize) -> Self {
         Self { layers: vec![LayerCache::empty(); layers] }
+    }
+
+    /// A cache of `len` random positions, with room for `room` more, for one sequence.
+    pub(crate) fn synthetic(config: &MixtralConfig, len: usize, room: usize, device: &B::Device) -> Self {
+        let layer = || {
+            let shape = [1, config.num_key_value_heads, len + room, config.head_dim];
+            let random = || Tensor::random(shape, Distribution::Normal(0.0, 1.0), device);
+            LayerCache { buffers: Some([random(), random()]), len }
+        };
+        Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect() }
     }
 
     /// Tokens in the cache.
@@ -65,7 +75,8 @@ impl<B: Backend> LayerCache<B> {
         self.len
     }
 
-    /// Adds the new tokens' keys and values and returns those of all tokens.
+    /// Adds the new tokens' keys and values and returns the buffers, filled up to
+    /// [`LayerCache::len`].
     pub(crate) fn extend(&mut self, new: [Tensor<B, 4>; 2]) -> [Tensor<B, 4>; 2] {
         let [batch, heads, added, width] = new[0].dims();
         let end = self.len + added;
@@ -83,17 +94,16 @@ impl<B: Backend> LayerCache<B> {
             }
         };
         self.len = end;
-        let filled = buffers.clone().map(|buffer| buffer.narrow(2, 0, end));
-        self.buffers = Some(buffers);
-        filled
+        self.buffers.insert(buffers).clone()
     }
 }
 
-/// Makes room for `missing` more positions, or for as many again as there are.
+/// Makes room for `missing` more positions and some to come: few enough that the cache stays close to
+/// the size of what it holds.
 fn grow<B: Backend>(buffers: [Tensor<B, 4>; 2], missing: usize) -> [Tensor<B, 4>; 2] {
     buffers.map(|buffer| {
         let [batch, heads, capacity, width] = buffer.dims();
-        let more = missing.max(capacity).max(MIN_GROWTH);
+        let more = missing.max(capacity / 8).max(MIN_GROWTH);
         let room = Tensor::zeros([batch, heads, more, width], &buffer.device());
         Tensor::cat(vec![buffer, room], 2)
     })

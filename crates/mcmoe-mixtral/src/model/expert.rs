@@ -18,6 +18,11 @@ pub struct Expert<B: PackedOps> {
 }
 
 impl<B: PackedOps> Expert<B> {
+    /// Bytes of its weights.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.w1.bytes() + self.w2.bytes() + self.w3.bytes()
+    }
+
     /// The expert's output for `x`, `[tokens, hidden]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         self.w2.forward(gated(&self.w1, &self.w3, x))

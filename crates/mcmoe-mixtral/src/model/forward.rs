@@ -142,7 +142,20 @@ impl<B: PackedOps> Mixtral<B> {
         Ok(hidden)
     }
 
-    fn logits(&self, hidden: Tensor<B, 2>, batch: usize) -> Tensor<B, 3> {
+    /// The embedded tokens, `[tokens, hidden]`.
+    pub(crate) fn embedded(&self, tokens: &[u32]) -> Result<Tensor<B, 2>, MixtralError> {
+        let ids = check_tokens(&[tokens], self.config.vocab_size)?;
+        Ok(embed::<B>(&self.embed_tokens, &ids))
+    }
+
+    /// Bytes of the weights that every token reads: projections of attention, gates and head.
+    pub(crate) fn fixed_bytes(&self) -> u64 {
+        let layers = self.layers.iter().map(|layer| layer.attention.bytes() + layer.moe.router.gate.bytes());
+        layers.sum::<u64>() + self.lm_head.bytes()
+    }
+
+    /// Logits of the residual stream of all tokens of a batch.
+    pub(crate) fn logits(&self, hidden: Tensor<B, 2>, batch: usize) -> Tensor<B, 3> {
         let logits = self.lm_head.forward(self.norm.forward(hidden));
         let [rows, vocab] = logits.dims();
         logits.reshape([batch, rows / batch, vocab])

@@ -6,7 +6,7 @@ use mcmoe_tensor_kernels::PackedOps;
 use super::attention::Attended;
 use super::cache::LayerCache;
 use super::rope::Angles;
-use super::{Activations, Attention, MoeBlock, Pruning, RmsNorm, to_host};
+use super::{Activations, Attention, Expert, MoeBlock, Pruning, RmsNorm, to_host};
 
 /// A decoder layer: attention, then experts, each around the residual stream.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl<B: PackedOps> DecoderLayer<B> {
                 if needs_importance { protected(pruning, &x, &attended.received) } else { vec![] };
             pruning.apply(layer, &mut routing, &protected);
         }
-        activations.count(&routing);
+        activations.count(&routing, self.moe.experts.iter().map(Expert::bytes));
         let hidden = hidden + self.moe.forward(&x, &routing);
         LayerOutput { hidden, router_logits }
     }

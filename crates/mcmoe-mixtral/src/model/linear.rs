@@ -49,6 +49,16 @@ impl<B: PackedOps> Linear<B> {
         outputs.try_into().unwrap_or_else(|_| layers.map(|layer| layer.forward(x.clone())))
     }
 
+    /// Bytes of its weights.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Dense(weight) => weight.shape().num_elements() * size_of::<f32>(),
+            Self::Stored(weight) => B::dense_bytes(weight),
+            Self::Packed(weight) => B::packed_bytes(weight),
+        };
+        bytes as u64
+    }
+
     /// The packed weight, if it is one.
     pub(crate) const fn as_packed(&self) -> Option<&B::Packed> {
         match self {

@@ -75,18 +75,24 @@ pub struct Activations {
     pub total: u64,
     /// Those that were dropped.
     pub pruned: u64,
+    /// Bytes of the experts that ran, each counted once a batch and layer.
+    pub expert_bytes: u64,
 }
 
 impl Activations {
-    pub(crate) fn count(&mut self, routing: &Routing) {
+    /// Counts a layer's choice; `bytes` are those of each expert.
+    pub(crate) fn count(&mut self, routing: &Routing, bytes: impl Iterator<Item = u64>) {
         self.total += routing.weights.len() as u64;
         self.pruned += routing.weights.iter().filter(|&&weight| weight == 0.0).count() as u64;
+        let runs = |e: usize| routing.experts.iter().zip(&routing.weights).any(|(x, w)| *x == e && *w > 0.0);
+        self.expert_bytes += bytes.enumerate().filter(|(e, _)| runs(*e)).map(|(_, bytes)| bytes).sum::<u64>();
     }
 
     /// Adds the counts of another batch.
     pub const fn add(&mut self, other: &Self) {
         self.total += other.total;
         self.pruned += other.pruned;
+        self.expert_bytes += other.expert_bytes;
     }
 
     /// Share of the activations that was pruned.
@@ -107,8 +113,8 @@ mod tests {
         assert_eq!(routing.weights[..2], [1.0, 0.0]);
         assert!(routing.weights[3] > 0.4 && routing.weights[5] > 0.2);
         let mut count = Activations::default();
-        count.count(&routing);
-        assert_eq!((count.total, count.pruned), (6, 1));
+        count.count(&routing, [10, 1].into_iter());
+        assert_eq!((count.total, count.pruned, count.expert_bytes), (6, 1, 11));
     }
 
     #[test]

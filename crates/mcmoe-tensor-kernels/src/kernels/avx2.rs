@@ -4,8 +4,9 @@
 
 use std::arch::x86_64::*;
 
+use super::attention;
 use super::backend::{Kernels, Lanes};
-use super::dense::{self, DenseMatrix};
+use super::dense::{self, DenseMatrix, PARTIAL_SUMS, Sums};
 use super::float;
 use super::inputs::{self, COMPANY, FloatInputs, Int8Inputs, Word};
 use crate::BitWidth;
@@ -51,6 +52,11 @@ impl Kernels for Avx2 {
         // SAFETY: a value of this type exists only where the CPU has the features.
         unsafe { dense(matrix, tile, x, out) }
     }
+
+    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { attend(queries, keys, values, width, out) }
+    }
 }
 
 #[target_feature(enable = "avx2,f16c")]
@@ -64,8 +70,34 @@ fn float(tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
 }
 
 #[target_feature(enable = "avx2,f16c")]
+fn attend(queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+    attention::attend(queries, keys, values, width, out);
+}
+
+#[target_feature(enable = "avx2,f16c")]
 fn dense(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-    dense::tile(matrix, tile, x, out);
+    dense::tile(matrix, tile, x, out, Some(|sums: &mut Sums, a: &_, x: &_| add_bf16(sums, a, x)));
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn add_bf16(sums: &mut Sums, elements: &[[[u8; 2]; PARTIAL_SUMS]], x: &[Sums]) {
+    let mut lanes = [_mm256_setzero_ps(); PARTIAL_SUMS / 8];
+    for (elements, x) in elements.iter().zip(x) {
+        let (elements, x) = (elements.as_chunks::<8>().0, x.as_chunks::<8>().0);
+        for ((lanes, elements), x) in lanes.iter_mut().zip(elements).zip(x) {
+            // SAFETY: 16 and 32 bytes are read, and the loads need no alignment.
+            let (halves, x) =
+                unsafe { (_mm_loadu_si128(elements.as_ptr().cast()), _mm256_loadu_ps(x.as_ptr())) };
+            // The upper half of an f32 is all there is of a BF16.
+            let values = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)));
+            *lanes = _mm256_add_ps(*lanes, _mm256_mul_ps(values, x));
+        }
+    }
+    for (sums, lanes) in sums.as_chunks_mut::<8>().0.iter_mut().zip(lanes) {
+        // SAFETY: 32 bytes are written, and the store needs no alignment.
+        unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), lanes) };
+    }
 }
 
 #[target_feature(enable = "avx2,f16c")]

@@ -4,8 +4,9 @@
 
 use std::arch::x86_64::*;
 
+use super::attention;
 use super::backend::{Kernels, Lanes};
-use super::dense::{self, DenseMatrix};
+use super::dense::{self, DenseMatrix, PARTIAL_SUMS, Sums};
 use super::float;
 use super::inputs::{self, COMPANY, FloatInputs, Int8Inputs, Word};
 use crate::BitWidth;
@@ -58,6 +59,11 @@ impl Kernels for Avx512 {
         // SAFETY: a value of this type exists only where the CPU has the features.
         unsafe { dense(matrix, tile, x, out) }
     }
+
+    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { attend(queries, keys, values, width, out) }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -71,8 +77,32 @@ fn float(tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn attend(queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+    attention::attend(queries, keys, values, width, out);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn dense(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-    dense::tile(matrix, tile, x, out);
+    dense::tile(matrix, tile, x, out, Some(|sums: &mut Sums, a: &_, x: &_| add_bf16(sums, a, x)));
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn add_bf16(sums: &mut Sums, elements: &[[[u8; 2]; PARTIAL_SUMS]], x: &[Sums]) {
+    let mut lanes = [_mm512_setzero_ps(); PARTIAL_SUMS / 16];
+    for (elements, x) in elements.iter().zip(x) {
+        let (elements, x) = (elements.as_chunks::<16>().0, x.as_chunks::<16>().0);
+        for ((lanes, elements), x) in lanes.iter_mut().zip(elements).zip(x) {
+            // SAFETY: 32 bytes are read, and the load needs no alignment.
+            let halves = unsafe { _mm256_loadu_si256(elements.as_ptr().cast()) };
+            // The upper half of an f32 is all there is of a BF16.
+            let values = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)));
+            *lanes = _mm512_add_ps(*lanes, _mm512_mul_ps(values, load_lanes(x)));
+        }
+    }
+    for (sums, lanes) in sums.as_chunks_mut().0.iter_mut().zip(lanes) {
+        store_lanes(sums, lanes);
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]

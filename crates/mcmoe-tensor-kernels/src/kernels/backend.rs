@@ -29,6 +29,9 @@ pub(super) trait Kernels: Send + Sync {
 
     /// Products of the 16 rows from `16 · tile` with each token, `[tokens, cols]`.
     fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]);
+
+    /// Attention of query heads that share one cache ([`super::attention::attend`]).
+    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]);
 }
 
 /// An instruction set that this CPU has, with its kernels.
@@ -94,6 +97,10 @@ impl Backend {
             Inputs::Int8(x) => self.0.int8(tile, x, out),
             Inputs::F32(x) => self.0.float(tile, x, out),
         }
+    }
+
+    pub(super) fn attend(self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+        self.0.attend(queries, keys, values, width, out);
     }
 
     pub(super) fn dense_tile(self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {

@@ -7,7 +7,7 @@ use crate::shape::TILE_ROWS;
 use crate::{KernelError, SharedBytes};
 
 /// Independent partial sums of a dot product, a fixed order that compilers can vectorise.
-const PARTIAL_SUMS: usize = 64;
+pub(super) const PARTIAL_SUMS: usize = 64;
 
 /// Element types of a [`DenseMatrix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,34 +83,71 @@ impl DenseMatrix {
 
     #[inline(always)]
     fn row_into(&self, row: usize, values: &mut [f32]) {
-        let width = self.cols * self.dtype.bytes();
-        let bytes = &self.bytes[row * width..][..width];
+        let bytes = self.row_bytes(row);
         match self.dtype {
-            DenseType::F32 => {
-                for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-                    *value = f32::from_le_bytes(*bytes);
-                }
-            }
-            DenseType::F16 => {
-                for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-                    *value = f16::from_le_bytes(*bytes).to_f32();
-                }
-            }
-            DenseType::Bf16 => {
-                for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-                    *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-                }
-            }
+            DenseType::F32 => read_into(bytes.as_chunks().0, from_f32, values),
+            DenseType::F16 => read_into(bytes.as_chunks().0, from_f16, values),
+            DenseType::Bf16 => read_into(bytes.as_chunks().0, from_bf16, values),
         }
+    }
+
+    #[inline(always)]
+    fn row_bytes(&self, row: usize) -> &[u8] {
+        let width = self.cols * self.dtype.bytes();
+        &self.bytes[row * width..][..width]
     }
 }
 
+#[inline(always)]
+fn from_f32(bytes: [u8; 4]) -> f32 {
+    f32::from_le_bytes(bytes)
+}
+
+#[inline(always)]
+fn from_f16(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+#[inline(always)]
+fn from_bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+#[inline(always)]
+fn read_into<T: Copy>(elements: &[T], read: impl Fn(T) -> f32, values: &mut [f32]) {
+    values.iter_mut().zip(elements).for_each(|(value, element)| *value = read(*element));
+}
+
+/// Partial sums of a dot product: element `i` goes to sum `i % 64`.
+pub(super) type Sums = [f32; PARTIAL_SUMS];
+
 /// Products of the rows of a tile with each token, in plain code: each backend compiles it for its
 /// instructions.
+///
+/// `add_bf16` adds the products of whole chunks of BF16 elements, where the backend does it in one go.
 #[inline(always)]
-pub(super) fn tile(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-    let mut values = vec![0.0; matrix.cols];
+pub(super) fn tile(
+    matrix: &DenseMatrix,
+    tile: usize,
+    x: &[f32],
+    out: &mut [Lanes],
+    add_bf16: Option<impl Fn(&mut Sums, &[[[u8; 2]; PARTIAL_SUMS]], &[Sums])>,
+) {
     let rows = tile * TILE_ROWS..matrix.rows.min((tile + 1) * TILE_ROWS);
+    if let ([out], DenseType::Bf16, Some(add)) = (&mut *out, matrix.dtype, add_bf16) {
+        for (lane, row) in rows.enumerate() {
+            let (chunks, rest) = matrix.row_bytes(row).as_chunks().0.as_chunks();
+            let (x, x_rest) = x.as_chunks();
+            let mut sums = [0.0; PARTIAL_SUMS];
+            add(&mut sums, chunks, x);
+            for ((sum, element), x) in sums.iter_mut().zip(rest).zip(x_rest) {
+                *sum += from_bf16(*element) * x;
+            }
+            out[lane] = total(sums);
+        }
+        return;
+    }
+    let mut values = vec![0.0; matrix.cols];
     for (lane, row) in rows.enumerate() {
         matrix.row_into(row, &mut values);
         for (out, x) in out.iter_mut().zip(x.chunks_exact(matrix.cols)) {
@@ -119,8 +156,11 @@ pub(super) fn tile(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lane
     }
 }
 
+/// What backends without an instruction of their own give to [`tile`].
+pub(super) type NoBf16 = fn(&mut Sums, &[[[u8; 2]; PARTIAL_SUMS]], &[Sums]);
+
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTIAL_SUMS>(), b.as_chunks::<PARTIAL_SUMS>());
     let mut sums = [0.0; PARTIAL_SUMS];
     for (a, b) in a.iter().zip(b) {
@@ -131,7 +171,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
         *sum += a * b;
     }
-    // Halved again and again.
+    total(sums)
+}
+
+/// The sum of partial sums: halved again and again.
+#[inline(always)]
+fn total(mut sums: Sums) -> f32 {
     let mut width = PARTIAL_SUMS;
     while width > 1 {
         width /= 2;

@@ -9,6 +9,10 @@ use crate::packed::Tile;
 use crate::shape::TILE_ROWS;
 use crate::{KernelError, PackedMatrix, Precision};
 
+/// Tokens of an expert, and of all experts of a pair of regions: what lies between gate and down is to
+/// stay small, however long the batch is.
+const TOKENS_AT_ONCE: usize = 1024;
+
 /// One expert and the tokens that were routed to it.
 #[derive(Debug)]
 pub struct ExpertWork<'a, W = PackedMatrix> {
@@ -43,26 +47,26 @@ impl Backend {
     ) -> Result<Vec<f32>, KernelError> {
         let tokens = count_tokens(x, hidden)?;
         work.iter().try_for_each(|expert| expert.check(tokens, hidden))?;
-        let work: Vec<&ExpertWork<'_>> = work.iter().filter(|expert| !expert.tokens.is_empty()).collect();
-        let gated = self.gated(&work, x, precision);
+        let pieces: Vec<ExpertWork<'_>> = work.iter().flat_map(ExpertWork::pieces).collect();
         let mut lanes = vec![[0.0; TILE_ROWS]; hidden.div_ceil(TILE_ROWS) * tokens];
-        if !work.is_empty() {
+        for work in batches(&pieces) {
+            let gated = self.gated(work, x, precision);
             run(lanes.chunks_exact_mut(tokens).enumerate().collect(), |(tile, out)| {
-                self.down(&work, &gated, tile, out);
+                self.down(work, &gated, tile, out);
             });
         }
         Ok(to_rows(&lanes, tokens, hidden))
     }
 
     /// `silu(gate x) · up x` of every expert, ready for its down projection.
-    fn gated(self, work: &[&ExpertWork<'_>], x: &[f32], precision: Precision) -> Vec<Inputs> {
+    fn gated(self, work: &[ExpertWork<'_>], x: &[f32], precision: Precision) -> Vec<Inputs> {
         let inputs: Vec<ExpertInputs> =
             work.par_iter().map(|expert| ExpertInputs::new(self, expert, x, precision)).collect();
-        let mut outputs: Vec<Vec<Lanes>> = work.iter().map(|expert| expert.room()).collect();
+        let mut outputs: Vec<Vec<Lanes>> = work.iter().map(ExpertWork::room).collect();
         let jobs = work.iter().zip(&inputs).zip(&mut outputs);
         let tasks: Vec<Pair<'_>> = jobs.flat_map(|((expert, x), out)| Pair::of(expert, x, out)).collect();
         run(tasks, |pair| pair.run(self));
-        let finish = |(expert, lanes): (&&ExpertWork<'_>, &Vec<Lanes>)| {
+        let finish = |(expert, lanes): (&ExpertWork<'_>, &Vec<Lanes>)| {
             let all: Vec<usize> = (0..expert.tokens.len()).collect();
             let rows = to_rows(lanes, all.len(), expert.gate.shape().rows());
             Inputs::new(self, &rows, &all, expert.down.shape(), precision)
@@ -71,7 +75,7 @@ impl Backend {
     }
 
     /// The tile of the block's output for every token.
-    fn down(self, work: &[&ExpertWork<'_>], gated: &[Inputs], tile: usize, out: &mut [Lanes]) {
+    fn down(self, work: &[ExpertWork<'_>], gated: &[Inputs], tile: usize, out: &mut [Lanes]) {
         let mut products = Vec::new();
         for (expert, x) in work.iter().zip(gated) {
             products.resize(expert.tokens.len(), [0.0; TILE_ROWS]);
@@ -112,9 +116,30 @@ impl ExpertWork<'_> {
         }
     }
 
+    /// The same work in pieces of some tokens.
+    fn pieces(&self) -> impl Iterator<Item = Self> {
+        let pieces = self.tokens.chunks(TOKENS_AT_ONCE).zip(self.weights.chunks(TOKENS_AT_ONCE));
+        pieces.map(|(tokens, weights)| Self { tokens, weights, ..*self })
+    }
+
     fn room(&self) -> Vec<Lanes> {
         vec![[0.0; TILE_ROWS]; self.gate.shape().tiles() * self.tokens.len()]
     }
+}
+
+/// Neighbours that are worked on together, in order.
+fn batches<'a, 'b>(mut work: &'a [ExpertWork<'b>]) -> impl Iterator<Item = &'a [ExpertWork<'b>]> {
+    std::iter::from_fn(move || {
+        let mut tokens = 0;
+        let fits = |expert: &&ExpertWork<'_>| {
+            tokens += expert.tokens.len();
+            tokens <= TOKENS_AT_ONCE
+        };
+        let count = work.iter().take_while(fits).count().max(1);
+        let (batch, rest) = work.split_at_checked(count)?;
+        work = rest;
+        Some(batch)
+    })
 }
 
 /// Inputs of gate and up: the same, unless their groups differ.

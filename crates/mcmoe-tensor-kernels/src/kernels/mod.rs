@@ -8,6 +8,7 @@
 //! ```
 //! A region is one fork and join: the tiles of one matrix, of several, or of all chosen experts.
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -24,6 +25,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use attention::DecodeAttention;
 pub use backend::Backend;
 pub use dense::{DenseMatrix, DenseType};
 pub use experts::ExpertWork;

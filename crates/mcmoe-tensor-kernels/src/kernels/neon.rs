@@ -4,6 +4,7 @@
 
 use std::arch::aarch64::*;
 
+use super::attention;
 use super::backend::{Kernels, Lanes};
 use super::dense::{self, DenseMatrix};
 use super::float;
@@ -49,7 +50,11 @@ impl Kernels for Neon {
     }
 
     fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-        dense::tile(matrix, tile, x, out);
+        dense::tile(matrix, tile, x, out, None::<dense::NoBf16>);
+    }
+
+    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+        attention::attend(queries, keys, values, width, out);
     }
 }
 

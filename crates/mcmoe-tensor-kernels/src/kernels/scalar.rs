@@ -1,5 +1,6 @@
 //! The plain kernels: the definition that every other backend equals bit for bit.
 
+use super::attention;
 use super::backend::{Kernels, Lanes};
 use super::dense::{self, DenseMatrix};
 use super::float;
@@ -45,7 +46,11 @@ impl Kernels for Scalar {
     }
 
     fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-        dense::tile(matrix, tile, x, out);
+        dense::tile(matrix, tile, x, out, None::<dense::NoBf16>);
+    }
+
+    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+        attention::attend(queries, keys, values, width, out);
     }
 }
 

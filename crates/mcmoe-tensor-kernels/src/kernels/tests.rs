@@ -1,6 +1,7 @@
 //! The conformance suite: the scalar kernels against `f64`, every other backend against the scalar
 //! ones bit for bit.
 
+mod attention;
 mod backends;
 mod experts;
 mod oracle;

@@ -1,0 +1,277 @@
+//! Models of the true shape with random weights, to measure speed and memory with no download.
+
+use std::fmt;
+use std::str::FromStr;
+
+use mcmoe_allocator::zoo;
+use mcmoe_quant::{BitWidth, DenseMatrix, DenseType, PackedMatrix, PackedShape, Precision};
+use mcmoe_tensor_kernels::PackedOps;
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::folder::MatrixInfo;
+use crate::model::{
+    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host,
+};
+use crate::{MixtralConfig, MixtralError};
+
+/// The shapes that are known by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// Mixtral 8x7B: 32 layers, 46.7 billion weights, 12.9 of them active.
+    Mixtral8x7b,
+    /// Mixtral 8x22B: 56 layers, 140.6 billion weights, 39.2 of them active.
+    Mixtral8x22b,
+}
+
+impl Shape {
+    /// Every shape.
+    pub const ALL: [Self; 2] = [Self::Mixtral8x7b, Self::Mixtral8x22b];
+
+    /// The model's dimensions, as its `config.json` gives them.
+    pub fn config(self) -> MixtralConfig {
+        let (hidden, inner, layers, heads, vocab, positions) = match self {
+            Self::Mixtral8x7b => (4096, 14336, 32, 32, 32000, 32768),
+            Self::Mixtral8x22b => (6144, 16384, 56, 48, 32768, 65536),
+        };
+        let raw = json!({
+            "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_act": "silu",
+            "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": 8, "num_local_experts": 8,
+            "num_experts_per_tok": 2, "vocab_size": vocab, "max_position_embeddings": positions,
+            "rms_norm_eps": 1e-5, "rope_theta": 1e6, "sliding_window": null, "tie_word_embeddings": false,
+            "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2,
+        });
+        let raw = raw.as_object().cloned().unwrap_or_default();
+        MixtralConfig::from_json(raw).expect("the dimensions of a published model")
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mixtral8x7b => "mixtral-8x7b",
+            Self::Mixtral8x22b => "mixtral-8x22b",
+        })
+    }
+}
+
+impl FromStr for Shape {
+    type Err = MixtralError;
+
+    fn from_str(text: &str) -> Result<Self, MixtralError> {
+        Self::ALL.into_iter().find(|shape| shape.to_string() == text).ok_or_else(|| {
+            let known: Vec<String> = Self::ALL.iter().map(Self::to_string).collect();
+            MixtralError::option("--synthetic", format!("no shape {text:?}; use {}", known.join(" or ")))
+        })
+    }
+}
+
+/// A compressed model of random codes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Synthetic {
+    /// Dimensions.
+    pub config: MixtralConfig,
+    /// Average code bits over experts.
+    pub expert_bits: f64,
+    /// Bits of the attention projections.
+    pub attention_bits: u8,
+    /// Weights that share a scale and a zero point.
+    pub group_size: usize,
+    /// How activations enter packed layers.
+    pub precision: Precision,
+}
+
+impl Synthetic {
+    /// The shape of `config` at 2 bits an expert, 4 bits for attention, in groups of 128.
+    pub fn new(config: MixtralConfig) -> Self {
+        Self { config, expert_bits: 2.0, attention_bits: 4, group_size: 128, precision: Precision::default() }
+    }
+
+    /// Keeps the first `layers` layers.
+    #[must_use]
+    pub fn layers(mut self, layers: usize) -> Self {
+        self.config.num_hidden_layers = layers.min(self.config.num_hidden_layers);
+        self
+    }
+
+    /// Sets the average code bits over experts.
+    #[must_use]
+    pub const fn expert_bits(mut self, bits: f64) -> Self {
+        self.expert_bits = bits;
+        self
+    }
+
+    /// Sets how activations enter packed layers.
+    #[must_use]
+    pub const fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The widths of each layer: those that the precision zoo gives the experts of Mixtral 8x7B where it
+    /// has this average, else some experts wider than others by one bit.
+    ///
+    /// # Errors
+    /// [`MixtralError::Option`] for an average below 1 or above 4, or widths that cannot be packed.
+    pub fn widths(&self) -> Result<Vec<LayerWidths>, MixtralError> {
+        let (layers, experts) = (self.config.num_hidden_layers, self.config.num_local_experts);
+        let total = (self.expert_bits * experts as f64).round();
+        if !(total >= experts as f64 && total <= 4.0 * experts as f64) {
+            let reason = format!("{} bits a weight; experts are measured at 1 to 4", self.expert_bits);
+            return Err(MixtralError::option("--expert-bits", reason));
+        }
+        let total = total as usize;
+        let even = || (0..experts).map(|e| ((total + experts - 1 - e) / experts) as u8).collect();
+        let published = zoo::mixtral_8x7b(total as u32).map(|allocation| allocation.bits).unwrap_or_default();
+        let of_layer = |l: usize| {
+            let bits: Vec<u8> = match published.get(l).filter(|bits| bits.len() == experts) {
+                Some(bits) => bits.clone(),
+                None => even(),
+            };
+            let experts = bits.into_iter().map(BitWidth::new).collect::<Result<_, _>>();
+            let attention = BitWidth::new(self.attention_bits);
+            let shape = |e| MixtralError::shape("--expert-bits", &e);
+            let (attention, experts) = (attention.map_err(shape)?, experts.map_err(shape)?);
+            Ok(LayerWidths { attention, experts, group_size: self.group_size })
+        };
+        (0..layers).map(of_layer).collect()
+    }
+
+    /// The model, its weights in memory.
+    ///
+    /// # Errors
+    /// Those of [`Synthetic::widths`].
+    pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+        let config = &self.config;
+        let widths = self.widths()?;
+        let layers = widths.iter().enumerate().map(|(l, widths)| self.layer(l, widths, device));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let table = |exponent, seed| B::dense_from(random_table(config, exponent, seed), device);
+        Ok(Mixtral {
+            config: config.clone(),
+            embed_tokens: table(0, 1),
+            layers,
+            norm: ones(config, device),
+            // Logits of unit size: a row of the head is as long as 1 / √hidden makes it.
+            lm_head: Linear::Stored(table((config.hidden_size as f32).sqrt().log2() as u16, 2)),
+            rope: Rope::new(config.head_dim, config.rope_theta),
+            pruning: None,
+            device: device.clone(),
+        })
+    }
+
+    fn layer<B: PackedOps>(
+        &self,
+        l: usize,
+        widths: &LayerWidths,
+        device: &B::Device,
+    ) -> Result<DecoderLayer<B>, MixtralError> {
+        let config = &self.config;
+        let packed = |(i, info): (usize, MatrixInfo)| {
+            let shape = info.shape(widths).map_err(|e| MixtralError::shape("--expert-bits", &e))?;
+            let matrix = PackedMatrix::synthetic(shape, (l << 16 | i) as u64);
+            Ok(Linear::packed(matrix, self.precision, device))
+        };
+        let infos = MatrixInfo::of_layer(config, l).into_iter().enumerate();
+        let mut matrices = infos.map(packed).collect::<Result<Vec<Linear<B>>, MixtralError>>()?.into_iter();
+        let mut next = || matrices.next().expect("a layer's matrices are complete");
+        let attention = Attention::new([next(), next(), next(), next()], config);
+        let experts = (0..config.num_local_experts).map(|_| Expert { w1: next(), w2: next(), w3: next() });
+        let experts = experts.collect();
+        let gate = gate(config, l as u64, device);
+        Ok(DecoderLayer {
+            input_norm: ones(config, device),
+            attention,
+            post_attention_norm: ones(config, device),
+            moe: MoeBlock { router: Router { gate, top_k: config.num_experts_per_tok }, experts },
+        })
+    }
+}
+
+fn ones<B: PackedOps>(config: &MixtralConfig, device: &B::Device) -> RmsNorm<B> {
+    RmsNorm::new(from_host(vec![1.0; config.hidden_size], [config.hidden_size], device), config.rms_norm_eps)
+}
+
+/// A gate of random weights, taken from a packed matrix of 8 bits.
+fn gate<B: PackedOps>(config: &MixtralConfig, seed: u64, device: &B::Device) -> Linear<B> {
+    let (rows, cols) = (config.num_local_experts, config.hidden_size);
+    let shape = PackedShape::new(rows, cols, BitWidth::B8, 128).expect("a gate's shape");
+    Linear::dense(PackedMatrix::synthetic(shape, !seed).dequantize(), rows, cols, device)
+}
+
+/// A BF16 matrix `[vocab, hidden]` of numbers between half of `2^-exponent` and it, of either sign.
+fn random_table(config: &MixtralConfig, exponent: u16, seed: u64) -> DenseMatrix {
+    let (rows, cols) = (config.vocab_size, config.hidden_size);
+    let mut bytes = vec![0; 2 * rows * cols];
+    bytes.par_chunks_exact_mut(2 * cols).enumerate().for_each(|(row, bytes)| {
+        let mut state = (seed << 32 | row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        for bytes in bytes.chunks_exact_mut(2) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Sign and mantissa are random.
+            let bits = state as u16 & 0x807F | (126 - exponent) << 7;
+            bytes.copy_from_slice(&bits.to_le_bytes());
+        }
+    });
+    DenseMatrix::new(rows, cols, DenseType::Bf16, bytes.into()).expect("as many bytes as the shape needs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CpuBackend;
+    use crate::model::{Activations, to_host};
+
+    /// Two layers of a model small enough for a test.
+    fn small() -> Synthetic {
+        let mut config = Shape::Mixtral8x7b.config();
+        (config.hidden_size, config.intermediate_size, config.vocab_size) = (64, 96, 50);
+        (config.num_attention_heads, config.num_key_value_heads, config.head_dim) = (4, 2, 16);
+        Synthetic::new(config).layers(2)
+    }
+
+    #[test]
+    fn shapes_are_the_published_ones() {
+        let parameters = |shape: Shape| {
+            let config = shape.config();
+            let matrices: usize = MatrixInfo::of_layer(&config, 0).iter().map(|m| m.rows * m.cols).sum();
+            config.num_hidden_layers * matrices + 2 * config.vocab_size * config.hidden_size
+        };
+        assert_eq!(Shape::ALL.map(|shape| parameters(shape) / 100_000_000), [467, 1406]);
+        for shape in Shape::ALL {
+            assert_eq!(shape.to_string().parse::<Shape>().unwrap(), shape);
+        }
+        assert!("mixtral".parse::<Shape>().unwrap_err().to_string().contains("mixtral-8x7b"));
+    }
+
+    #[test]
+    fn widths_keep_the_average() {
+        for bits in [1.0, 1.5, 2.0, 2.5, 3.25] {
+            let synthetic = Synthetic::new(Shape::Mixtral8x7b.config()).expert_bits(bits);
+            let widths = synthetic.widths().unwrap();
+            assert_eq!(widths.len(), 32);
+            for layer in widths {
+                let total: u32 = layer.experts.iter().map(|width| u32::from(width.bits())).sum();
+                assert_eq!(f64::from(total), 8.0 * bits);
+            }
+        }
+        for bits in [0.5, 9.0, f64::NAN] {
+            assert!(small().expert_bits(bits).widths().is_err());
+        }
+    }
+
+    #[test]
+    fn logits_are_of_unit_size() {
+        let model = small().model::<CpuBackend>(&Default::default()).unwrap();
+        let tokens: Vec<u32> = (0..40).collect();
+        let mut activations = Activations::default();
+        let logits = to_host(model.forward(&[&tokens], &mut model.new_cache(), &mut activations).unwrap());
+        let square = logits.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / logits.len() as f64;
+        assert!((0.1..10.0).contains(&square), "{square}");
+        assert_eq!(activations.total, 2 * 2 * 40);
+    }
+}

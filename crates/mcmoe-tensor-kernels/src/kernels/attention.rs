@@ -1,0 +1,105 @@
+//! Attention of one new token a sequence over the keys and values of all tokens so far.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::backend::Backend;
+use super::dense::dot;
+use crate::KernelError;
+
+/// The tensors of a decode step: queries of the new token, and caches of which a range of positions
+/// is looked at.
+#[derive(Clone, Debug)]
+pub struct DecodeAttention<'a> {
+    /// `[batch, heads, head_dim]`.
+    pub queries: &'a [f32],
+    /// `[batch, kv_heads, capacity, head_dim]`; heads of a group of `heads / kv_heads` share one.
+    pub keys: &'a [f32],
+    /// As `keys`.
+    pub values: &'a [f32],
+    /// Features of a head.
+    pub head_dim: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Positions that a cache has room for.
+    pub capacity: usize,
+    /// Positions that the token looks at.
+    pub seen: Range<usize>,
+}
+
+impl Backend {
+    /// `softmax(q kᵀ / √head_dim) v` of every head, `[batch, heads, head_dim]`.
+    ///
+    /// Keys and values are read once, where they lie. Results depend neither on the number of threads
+    /// nor on the backend.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if the slices do not fit together or no position is seen.
+    pub fn decode_attention(self, step: &DecodeAttention<'_>) -> Result<Vec<f32>, KernelError> {
+        step.check()?;
+        let mut out = vec![0.0; step.queries.len()];
+        let group = step.heads / step.kv_heads * step.head_dim;
+        out.par_chunks_mut(group).enumerate().for_each(|(head, out)| {
+            let cache = head * step.capacity * step.head_dim;
+            let seen = cache + step.seen.start * step.head_dim..cache + step.seen.end * step.head_dim;
+            let queries = &step.queries[head * group..][..group];
+            let (keys, values) = (&step.keys[seen.clone()], &step.values[seen]);
+            self.attend(queries, keys, values, step.head_dim, out);
+        });
+        Ok(out)
+    }
+}
+
+impl DecodeAttention<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        let length = |what, expected, found| Err(KernelError::Length { what, expected, found });
+        let (heads, width) = (self.heads.max(1), self.head_dim.max(1));
+        let batch = self.queries.len() / (heads * width);
+        let cache = batch * self.kv_heads * self.capacity * width;
+        if batch * heads * width != self.queries.len() {
+            return length("queries", (batch + 1) * heads * width, self.queries.len());
+        }
+        if self.kv_heads == 0 || !self.heads.is_multiple_of(self.kv_heads) || self.heads == 0 {
+            return length("query heads of a group", self.kv_heads, self.heads);
+        }
+        if self.keys.len() != cache || self.values.len() != cache {
+            return length("keys or values", cache, self.keys.len().min(self.values.len()));
+        }
+        if self.seen.is_empty() || self.seen.end > self.capacity {
+            return length("positions", self.capacity, self.seen.end);
+        }
+        Ok(())
+    }
+}
+
+/// Attention of the query heads that share one cache, in plain code: each backend compiles it for its
+/// instructions.
+#[inline(always)]
+pub(super) fn attend(queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+    let (positions, scale) = (keys.len() / width, 1.0 / (width as f32).sqrt());
+    let mut scores = vec![0.0; queries.len() / width * positions];
+    for (position, key) in keys.chunks_exact(width).enumerate() {
+        for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(positions)) {
+            scores[position] = dot(query, key) * scale;
+        }
+    }
+    let mut totals = Vec::with_capacity(queries.len() / width);
+    for scores in scores.chunks_exact_mut(positions) {
+        let largest = scores.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
+        scores.iter_mut().for_each(|score| *score = (*score - largest).exp());
+        totals.push(scores.iter().sum::<f32>());
+    }
+    out.fill(0.0);
+    for (position, value) in values.chunks_exact(width).enumerate() {
+        for (out, scores) in out.chunks_exact_mut(width).zip(scores.chunks_exact(positions)) {
+            let weight = scores[position];
+            out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+        }
+    }
+    for (out, total) in out.chunks_exact_mut(width).zip(totals) {
+        out.iter_mut().for_each(|out| *out /= total);
+    }
+}

@@ -1,0 +1,61 @@
+//! Matrices of random codes, to measure speed with.
+
+use half::f16;
+use rayon::prelude::*;
+
+use super::PackedMatrix;
+use crate::shape::LINE;
+use crate::{PackedShape, SharedBytes};
+
+impl PackedMatrix {
+    /// A matrix of random codes whose weights are spread around zero such that inputs of unit size give
+    /// outputs of unit size. The same `seed` gives the same matrix.
+    ///
+    /// Rows and columns that pad the shape hold codes, too: products do not show it, but
+    /// [`PackedMatrix::check_contents`] refuses them.
+    pub fn synthetic(shape: PackedShape, seed: u64) -> Self {
+        let max = f32::from(shape.bits().max_code());
+        // The spread of evenly distributed codes is that of their range over √12, nearly.
+        let spread = (max * (max + 2.0) / 12.0).sqrt();
+        let scale = f16::from_f32(1.0 / (spread * (shape.cols() as f32).sqrt()));
+        let mut head = [0; LINE];
+        for (bytes, value) in head.chunks_exact_mut(LINE / 2).zip([scale, f16::from_f32(max / 2.0)]) {
+            bytes.chunks_exact_mut(2).for_each(|bytes| bytes.copy_from_slice(&value.to_le_bytes()));
+        }
+        let mut bytes = vec![0; shape.total_bytes()];
+        bytes.par_chunks_exact_mut(shape.tile_bytes()).enumerate().for_each(|(tile, bytes)| {
+            let (words, _) = bytes.as_chunks_mut();
+            let mut state = (seed ^ tile as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            for word in words {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                *word = state.to_le_bytes();
+            }
+            let (lines, _) = bytes.as_chunks_mut();
+            (0..shape.groups()).for_each(|group| lines[shape.group_line(group)] = head);
+        });
+        Self { shape, bytes: SharedBytes::from(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BitWidth;
+
+    #[test]
+    fn weights_are_spread_around_zero() {
+        for bits in BitWidth::ALL {
+            let shape = PackedShape::new(64, 512, bits, 128).unwrap();
+            let matrix = PackedMatrix::synthetic(shape, 7);
+            assert_eq!(matrix.check_contents(), Ok(()));
+            let weights = matrix.dequantize();
+            let mean = weights.iter().sum::<f32>() / weights.len() as f32;
+            let square = weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32 * 512.0;
+            assert!(mean.abs() < 1e-3 && (square - 1.0).abs() < 0.05, "{bits}: {mean} {square}");
+            assert_eq!(weights, PackedMatrix::synthetic(shape, 7).dequantize());
+            assert_ne!(weights, PackedMatrix::synthetic(shape, 8).dequantize());
+        }
+    }
+}
