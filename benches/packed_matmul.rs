@@ -1,39 +1,122 @@
-//! Products with packed matrices against reading the same weights as `f32`.
+//! Products with packed matrices in the shapes of Mixtral, on every backend of this CPU, against the speed
+//! at which this machine reads memory.
 //!
-//! `cargo bench --bench packed_matmul`. Figures are elements (weights) a second; compare rows of one
-//! run only.
+//! `cargo bench --bench packed_matmul [-- FILTER]`, for example `-- avx512/decode/2-bit`. Matrices go round
+//! so that no product finds its weights in a cache. Under each decode figure stands the share of the
+//! machine's read bandwidth, measured in turns with it; compare rows of one run only.
 
+use std::cell::RefCell;
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use half::f16;
-use mcmoe::kernels::{BitWidth, PackedMatrix, PackedShape, matmul};
+use mcmoe::kernels::{Backend, Bandwidth, BitWidth, PackedMatrix, PackedShape, Precision};
+use rayon::ThreadPool;
 
-const ROWS: usize = 1024;
-const COLS: usize = 4096;
+/// Expert matrices of Mixtral 8x7B and 8x22B, `[rows, cols]`.
+const SHAPES: [(usize, usize); 4] = [(14336, 4096), (4096, 14336), (16384, 6144), (6144, 16384)];
+const GROUP_SIZE: usize = 128;
+/// Bytes of the matrices that go round: far more than caches hold.
+const BYTES: usize = 400 << 20;
+/// Tokens of a prompt that meet at one expert.
+const PROMPT: usize = 128;
 
-fn packed(bits: BitWidth) -> PackedMatrix {
-    let shape = PackedShape::new(ROWS, COLS, bits, 128).expect("a sound shape");
-    let codes: Vec<u8> =
-        (0..shape.weights()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8 & bits.max_code()).collect();
-    let scales = vec![f16::from_f32(0.01); shape.params()];
-    let zeros = vec![f16::from_f32(f32::from(bits.max_code()) / 2.0); shape.params()];
-    PackedMatrix::pack(shape, &codes, &scales, &zeros).expect("codes fit")
+/// What all benchmarks share.
+struct Machine {
+    pool: ThreadPool,
+    bandwidth: Bandwidth,
+}
+
+fn shape((rows, cols): (usize, usize), bits: BitWidth) -> PackedShape {
+    PackedShape::new(rows, cols, bits, GROUP_SIZE).expect("a sound shape")
+}
+
+fn activations(tokens: usize, cols: usize) -> Vec<f32> {
+    (0..tokens * cols).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect()
+}
+
+fn product(backend: Backend, weight: &PackedMatrix, x: &[f32]) {
+    black_box(backend.matmul(&[weight], black_box(x), Precision::Int8).expect("lengths match"));
+}
+
+/// One token: bound by memory.
+fn decode(c: &mut Criterion, machine: &Machine, backend: Backend) {
+    let mut group = c.benchmark_group(format!("{backend}/decode"));
+    group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    for bits in BitWidth::ALL {
+        for sides in SHAPES {
+            let shape = shape(sides, bits);
+            let count = BYTES / shape.total_bytes() + 1;
+            let matrices = RefCell::new(Vec::new());
+            let (x, rates) = (activations(1, shape.cols()), RefCell::new(Vec::new()));
+            group.throughput(Throughput::Bytes(shape.total_bytes() as u64));
+            group.bench_function(
+                BenchmarkId::new(bits.to_string(), format!("{}x{}", sides.0, sides.1)),
+                |b| {
+                    let mut matrices = matrices.borrow_mut();
+                    // Made here, so that filters leave them out.
+                    while matrices.len() < count {
+                        matrices.push(PackedMatrix::synthetic(shape, matrices.len() as u64));
+                    }
+                    b.iter_custom(|iterations| {
+                        machine.pool.install(|| {
+                            let read = machine.bandwidth.read();
+                            let start = Instant::now();
+                            for i in 0..iterations as usize {
+                                product(backend, &matrices[i % count], &x);
+                            }
+                            let time = start.elapsed();
+                            let bytes = shape.total_bytes() as f64 * iterations as f64;
+                            rates.borrow_mut().push((bytes / time.as_secs_f64(), read));
+                            time
+                        })
+                    });
+                },
+            );
+            print_share(&rates.borrow());
+        }
+    }
+    group.finish();
+}
+
+fn print_share(rates: &[(f64, f64)]) {
+    let mut shares: Vec<f64> = rates.iter().map(|(rate, read)| rate / read).collect();
+    shares.sort_by(f64::total_cmp);
+    let Some(median) = shares.get(shares.len() / 2) else { return };
+    let read = rates.iter().map(|(_, read)| read).sum::<f64>() / rates.len() as f64 / 1e9;
+    println!("                        {:.0} % of the {read:.1} GB/s that this machine reads", 100.0 * median);
+}
+
+/// Many tokens: bound by arithmetic.
+fn prefill(c: &mut Criterion, machine: &Machine, backend: Backend) {
+    let mut group = c.benchmark_group(format!("{backend}/prefill_{PROMPT}_tokens"));
+    group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    for bits in [BitWidth::B1, BitWidth::B2, BitWidth::B3, BitWidth::B4] {
+        for sides in [SHAPES[0], SHAPES[1]] {
+            let shape = shape(sides, bits);
+            let x = activations(PROMPT, shape.cols());
+            group.throughput(Throughput::Elements(2 * (PROMPT * shape.weights()) as u64));
+            group.bench_function(
+                BenchmarkId::new(bits.to_string(), format!("{}x{}", sides.0, sides.1)),
+                |b| {
+                    let matrix = PackedMatrix::synthetic(shape, 1);
+                    machine.pool.install(|| b.iter(|| product(backend, &matrix, &x)));
+                },
+            );
+        }
+    }
+    group.finish();
 }
 
 fn bench(c: &mut Criterion) {
-    for tokens in [1, 32] {
-        let mut group = c.benchmark_group(format!("packed_matmul/{ROWS}x{COLS}/{tokens}_tokens"));
-        group.sample_size(20).throughput(Throughput::Elements((ROWS * COLS * tokens) as u64));
-        let x: Vec<f32> = (0..tokens * COLS).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
-        let mut y = vec![0.0; tokens * ROWS];
-        for bits in BitWidth::ALL {
-            let matrix = packed(bits);
-            group.bench_function(BenchmarkId::from_parameter(bits), |b| {
-                b.iter(|| matmul(&matrix, black_box(&x), &mut y).expect("lengths match"));
-            });
+    let pool = rayon::ThreadPoolBuilder::new().build().expect("threads can be started");
+    let machine = Machine { pool, bandwidth: Bandwidth::new(BYTES) };
+    for backend in Backend::available() {
+        decode(c, &machine, backend);
+        // Minutes for each figure, and nobody's choice.
+        if backend.name() != "scalar" {
+            prefill(c, &machine, backend);
         }
-        group.finish();
     }
 }
 

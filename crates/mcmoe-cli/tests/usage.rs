@@ -7,7 +7,7 @@ use std::process::Command;
 use common::{DEMO, Workplace, mcmoe, names_in, run};
 
 /// What the command line promises.
-const SUBCOMMANDS: [&str; 6] = ["compress", "factors", "allocate", "eval", "generate", "inspect"];
+const SUBCOMMANDS: [&str; 7] = ["compress", "factors", "allocate", "eval", "generate", "inspect", "bench"];
 
 /// Runs `mcmoe LINE`, words separated by spaces; `MODEL` is the demo's folder, `OUT` one that is not there.
 #[track_caller]
@@ -46,6 +46,9 @@ fn what_is_missing_is_named() {
     wrong("eval MODEL", &["--dataset"]);
     wrong("generate MODEL", &["--prompt"]);
     wrong("inspect", &["<DIR>"]);
+    wrong("bench", &["DIR", "--synthetic"]);
+    wrong("bench MODEL --synthetic mixtral-8x7b", &["--synthetic"]);
+    wrong("bench MODEL --layers 2", &["--layers"]);
 }
 
 #[test]
@@ -55,6 +58,10 @@ fn values_of_the_wrong_kind_are_named() {
     wrong("compress MODEL -o OUT --expert-bits two", &["two", "--expert-bits"]);
     wrong("compress MODEL -o OUT --attention-bits 300", &["300", "--attention-bits"]);
     wrong("eval MODEL --dataset text:a --windows 1.5", &["1.5", "--windows"]);
+    wrong("eval MODEL --dataset text:a --activations int4", &["int4", "--activations", "int8 or f32"]);
+    wrong("bench --synthetic mixtral-9x9b", &["mixtral-9x9b", "--synthetic", "mixtral-8x22b"]);
+    wrong("bench MODEL --context 0", &["--context"]);
+    wrong("bench MODEL --threads 0", &["--threads"]);
     for size in ["big", "GiB", "-3GiB", "3XB", "0", "nan", "inf"] {
         wrong(&format!("compress MODEL -o OUT --size={size}"), &[size, "--size", "14GiB"]);
     }

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::folder::MatrixInfo;
 use crate::model::{
-    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host,
+    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router,
+    check_kernels, from_host,
 };
 use crate::{MixtralConfig, MixtralError};
 
@@ -145,6 +146,7 @@ impl Synthetic {
     /// # Errors
     /// Those of [`Synthetic::widths`].
     pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+        check_kernels()?;
         let config = &self.config;
         let widths = self.widths()?;
         let layers = widths.iter().enumerate().map(|(l, widths)| self.layer(l, widths, device));

@@ -1,6 +1,8 @@
 //! `mcmoe bench`.
 
-use mcmoe_mixtral::bench::{BenchOptions, BenchReport, bench, on_threads};
+use std::time::Instant;
+
+use mcmoe_mixtral::bench::{BenchOptions, BenchReport, LoadReport, bench, on_threads};
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::synthetic::Synthetic;
 use mcmoe_mixtral::{MixtralError, OnDevice, PackedOps};
@@ -29,6 +31,7 @@ impl OnDevice for Measure<'_> {
             .prompt(args.prompt)
             .rounds(args.rounds)
             .threads(args.threads);
+        let start = Instant::now();
         let (mut model, thresholds) = match (&args.dir, args.synthetic) {
             (Some(dir), _) => {
                 let folder = ModelFolder::open(dir)?;
@@ -47,7 +50,10 @@ impl OnDevice for Measure<'_> {
                 (synthetic.precision(args.activations).model::<B>(device)?, None)
             }
         };
-        bench(&mut model, thresholds, &options, &Reporter::new())
+        let load = args.dir.is_some().then(|| LoadReport::since(start));
+        let mut report = bench(&mut model, thresholds, &options, &Reporter::new())?;
+        report.load = load;
+        Ok(report)
     }
 }
 
@@ -83,6 +89,10 @@ fn table(report: &BenchReport) -> Result<(), Failure> {
             report.prefill_over_f32.unwrap_or_default(),
             prefill.machine_f32_gflops
         ))?;
+    }
+    if let Some(load) = &report.load {
+        let memory = load.private_memory_bytes.map_or("unknown".to_owned(), output::size);
+        output::line(&format!("loaded in {:.3} s, {memory} of memory besides mapped files", load.seconds))?;
     }
     if let Some(bytes) = report.peak_memory_bytes {
         output::line(&format!("peak memory {}", output::size(bytes)))?;

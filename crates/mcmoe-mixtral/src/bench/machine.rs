@@ -12,9 +12,9 @@ use crate::model::to_host;
 /// Bytes of the buffer that is read: far more than caches hold.
 const BUFFER: usize = 1 << 30;
 /// Side of the matrices that are multiplied.
-const SIDE: usize = 1024;
+const SIDE: usize = 2048;
 /// Products of a measurement.
-const PRODUCTS: usize = 4;
+const PRODUCTS: usize = 2;
 
 pub(super) struct Machine {
     bandwidth: Bandwidth,
@@ -41,6 +41,11 @@ pub(super) fn matmul_flops<B: Backend>(device: &B::Device) -> f64 {
         black_box(to_host(a.clone().matmul(b.clone())));
     }
     (2 * PRODUCTS * SIDE.pow(3)) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The mean value.
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The middle value, of an even number the upper one.

@@ -1,5 +1,7 @@
 //! The figures of a measurement.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 use super::BenchOptions;
@@ -40,6 +42,26 @@ pub struct BenchReport {
     pub prefill_tokens_per_second_whole: Option<f64>,
     /// The most memory the process has had, in bytes; absent where the system does not say.
     pub peak_memory_bytes: Option<u64>,
+    /// Opening and loading the folder; absent for synthetic models.
+    pub load: Option<LoadReport>,
+}
+
+/// What it took to open and load a folder.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// Time.
+    pub seconds: f64,
+    /// Memory of the process that is not mapped from files, in bytes; absent where the system does not
+    /// say.
+    pub private_memory_bytes: Option<u64>,
+}
+
+impl LoadReport {
+    /// Of what began at `start` and is done now.
+    pub fn since(start: Instant) -> Self {
+        Self { seconds: start.elapsed().as_secs_f64(), private_memory_bytes: memory("RssAnon:") }
+    }
 }
 
 /// Decoding with some tokens in the cache.
@@ -129,7 +151,8 @@ impl BenchReport {
             }),
             prefill_tokens_per_second_whole: of_prefill
                 .map(|prefill| speed(whole(prefill.seconds, head))(prefill)),
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: memory("VmHWM:"),
+            load: None,
             contexts,
             prefill,
         }
@@ -156,10 +179,10 @@ fn operations(config: &MixtralConfig, tokens: usize) -> f64 {
     2.0 * (tokens * layers + config.vocab_size * config.hidden_size) as f64
 }
 
-/// The process's peak of resident memory, where the system tells.
-fn peak_memory() -> Option<u64> {
+/// An entry of the process's status in bytes, where the system tells.
+fn memory(entry: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(entry))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }

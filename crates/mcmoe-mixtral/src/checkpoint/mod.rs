@@ -3,6 +3,7 @@
 //! Both dense checkpoints and compressed folders are opened through [`Checkpoint`]; it knows files,
 //! names, types and shapes, and nothing of layers.
 
+mod aligned;
 mod convert;
 mod index;
 mod mapped;

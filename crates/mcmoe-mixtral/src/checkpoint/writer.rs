@@ -1,11 +1,11 @@
 //! Shards and their index, written one shard at a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mcmoe_quant::store::StoredTensor;
-use safetensors::tensor::{TensorView, serialize_to_file};
 
+use super::aligned;
 use super::index::{INDEX, Index, IndexMetadata};
 use crate::{MixtralError, json};
 
@@ -34,19 +34,11 @@ impl ShardWriter {
         self.written += 1;
         let name = format!("model-{:05}-of-{:05}.safetensors", self.written, self.shards);
         let path = self.dir.join(&name);
-        let damaged = |e: safetensors::SafeTensorError| match e {
-            safetensors::SafeTensorError::IoError(e) => MixtralError::write(&path, e),
-            e => MixtralError::Safetensors { path: path.clone(), reason: e.to_string() },
-        };
-        let mut views = Vec::with_capacity(tensors.len());
         for tensor in tensors {
-            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.data);
-            views.push((tensor.name.as_str(), view.map_err(damaged)?));
             self.total_size += tensor.data.len() as u64;
             self.weight_map.insert(tensor.name.clone(), name.clone());
         }
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        serialize_to_file(views, Some(metadata), &path).map_err(damaged)
+        aligned::write(&path, tensors)
     }
 
     /// Writes the index.

@@ -1,6 +1,6 @@
 //! From tensors on disk to layers, dense or packed.
 
-use mcmoe_quant::{BitWidth, PackedShape, Precision, store};
+use mcmoe_quant::{Backend, BitWidth, PackedShape, Precision, store};
 use mcmoe_tensor_kernels::PackedOps;
 
 use super::{Attention, DecoderLayer, Expert, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host};
@@ -82,6 +82,7 @@ impl WeightSource<'_> {
     /// # Errors
     /// Those of [`Checkpoint::read_f32`] and, for packed layers, [`MixtralError::Packed`].
     pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+        check_kernels()?;
         let config = self.config;
         let layers =
             (0..config.num_hidden_layers).map(|l| self.layer(l, device)).collect::<Result<_, _>>()?;
@@ -198,6 +199,17 @@ impl WeightSource<'_> {
         let values = self.checkpoint.read_f32(&weight(name), &[self.config.hidden_size])?;
         let values = from_host(values, [self.config.hidden_size], device);
         Ok(RmsNorm::new(values, self.config.rms_norm_eps))
+    }
+}
+
+/// Makes sure that the kernels which the environment asks for are there: products cannot say so later.
+///
+/// # Errors
+/// [`MixtralError::Option`] if they are not.
+pub(crate) fn check_kernels() -> Result<(), MixtralError> {
+    match Backend::current() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(MixtralError::option(Backend::VARIABLE, error.to_string())),
     }
 }
 

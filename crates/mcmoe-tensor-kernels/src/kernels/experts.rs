@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use super::backend::{Backend, Lanes};
 use super::inputs::Inputs;
 use super::regions::{count_tokens, run, to_rows};
-use crate::packed::Tile;
 use crate::shape::TILE_ROWS;
 use crate::{KernelError, PackedMatrix, Precision};
 
@@ -65,7 +64,7 @@ impl Backend {
         let mut outputs: Vec<Vec<Lanes>> = work.iter().map(ExpertWork::room).collect();
         let jobs = work.iter().zip(&inputs).zip(&mut outputs);
         let tasks: Vec<Pair<'_>> = jobs.flat_map(|((expert, x), out)| Pair::of(expert, x, out)).collect();
-        run(tasks, |pair| pair.run(self));
+        tasks.into_par_iter().for_each(|pair| pair.run(self));
         let finish = |(expert, lanes): (&ExpertWork<'_>, &Vec<Lanes>)| {
             let all: Vec<usize> = (0..expert.tokens.len()).collect();
             let rows = to_rows(lanes, all.len(), expert.gate.shape().rows());
@@ -156,11 +155,15 @@ impl ExpertInputs {
     }
 }
 
-/// The same tile of gate and up.
+/// Tiles that are read of gate before those of up: long stretches of memory, read front to back.
+const TILES_A_PAIR: usize = 8;
+
+/// The same tiles of gate and up.
 struct Pair<'a> {
-    gate: Tile<'a>,
-    up: Tile<'a>,
+    expert: &'a ExpertWork<'a>,
+    first_tile: usize,
     x: &'a ExpertInputs,
+    /// `[tiles, tokens]`.
     out: &'a mut [Lanes],
 }
 
@@ -170,19 +173,20 @@ impl<'a> Pair<'a> {
         x: &'a ExpertInputs,
         lanes: &'a mut [Lanes],
     ) -> impl Iterator<Item = Self> {
-        let outputs = lanes.chunks_exact_mut(expert.tokens.len()).enumerate();
-        outputs.map(move |(tile, out)| Self {
-            gate: expert.gate.tile(tile),
-            up: expert.up.tile(tile),
-            x,
-            out,
-        })
+        let outputs = lanes.chunks_mut(TILES_A_PAIR * expert.tokens.len()).enumerate();
+        outputs.map(move |(i, out)| Self { expert, first_tile: i * TILES_A_PAIR, x, out })
     }
 
     fn run(self, backend: Backend) {
+        let tokens = self.expert.tokens.len();
         let mut up = vec![[0.0; TILE_ROWS]; self.out.len()];
-        backend.tile(self.gate, &self.x.gate, self.out);
-        backend.tile(self.up, self.x.up.as_ref().unwrap_or(&self.x.gate), &mut up);
+        let up_inputs = self.x.up.as_ref().unwrap_or(&self.x.gate);
+        for (i, out) in self.out.chunks_exact_mut(tokens).enumerate() {
+            backend.tile(self.expert.gate.tile(self.first_tile + i), &self.x.gate, out);
+        }
+        for (i, out) in up.chunks_exact_mut(tokens).enumerate() {
+            backend.tile(self.expert.up.tile(self.first_tile + i), up_inputs, out);
+        }
         for (gate, up) in self.out.iter_mut().zip(&up) {
             gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = silu(*gate) * up);
         }

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use super::backend::{Backend, Lanes};
 use super::dense::DenseMatrix;
 use super::inputs::Inputs;
-use crate::packed::Tile;
 use crate::shape::TILE_ROWS;
 use crate::{KernelError, PackedMatrix, Precision};
 
@@ -43,7 +42,7 @@ impl Backend {
         let jobs = weights.iter().zip(&own).zip(&mut outputs);
         let tasks: Vec<Task<'_>> =
             jobs.flat_map(|((w, own), out)| Task::of(w, own.as_ref().unwrap_or(&shared), out)).collect();
-        run(tasks, |task| self.tile(task.tile, task.x, task.out));
+        run(tasks, |task| task.run(self));
         let rows = weights.iter().map(|w| w.shape().rows());
         Ok(outputs.iter().zip(rows).map(|(lanes, rows)| to_rows(lanes, tokens, rows)).collect())
     }
@@ -66,23 +65,25 @@ impl Backend {
     }
 }
 
-/// A tile to be multiplied with every token.
+/// A tile to be multiplied with every token. Cheap to make: a region makes all of its tasks at once,
+/// on one thread.
 pub(super) struct Task<'a> {
-    pub(super) tile: Tile<'a>,
-    pub(super) x: &'a Inputs,
+    weight: &'a PackedMatrix,
+    tile: usize,
+    x: &'a Inputs,
     /// One entry a token.
-    pub(super) out: &'a mut [Lanes],
+    out: &'a mut [Lanes],
 }
 
 impl<'a> Task<'a> {
     /// The tiles of `weight`; `lanes` has room for every tile and token.
-    pub(super) fn of(
-        weight: &'a PackedMatrix,
-        x: &'a Inputs,
-        lanes: &'a mut [Lanes],
-    ) -> impl Iterator<Item = Self> {
+    fn of(weight: &'a PackedMatrix, x: &'a Inputs, lanes: &'a mut [Lanes]) -> impl Iterator<Item = Self> {
         let outputs = lanes.chunks_exact_mut(x.tokens().max(1)).enumerate();
-        outputs.map(move |(tile, out)| Self { tile: weight.tile(tile), x, out })
+        outputs.map(move |(tile, out)| Self { weight, tile, x, out })
+    }
+
+    fn run(self, backend: Backend) {
+        backend.tile(self.weight.tile(self.tile), self.x, self.out);
     }
 }
 
