@@ -17,8 +17,8 @@ use crate::shape::{BLOCK_STEPS, LINE};
 /// Lines that are asked for ahead of their use: two pages, as hardware prefetches within one alone.
 const PREFETCH_LINES: usize = 128;
 
-/// From this many bits a plane on, the hardware sees enough loads ahead by itself.
-const WIDE: usize = 4;
+/// At this many bits a plane, the hardware sees enough loads ahead by itself.
+const WIDE: usize = 8;
 
 /// Exists only where the CPU has the instructions.
 pub(super) struct Avx512(());
@@ -91,6 +91,9 @@ fn dense(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
 fn add_bf16(sums: &mut Sums, elements: &[[[u8; 2]; PARTIAL_SUMS]], x: &[Sums]) {
     let mut lanes = [_mm512_setzero_ps(); PARTIAL_SUMS / 16];
     for (elements, x) in elements.iter().zip(x) {
+        for line in elements.as_flattened().as_chunks().0 {
+            prefetch(line);
+        }
         let (elements, x) = (elements.as_chunks::<16>().0, x.as_chunks::<16>().0);
         for ((lanes, elements), x) in lanes.iter_mut().zip(elements).zip(x) {
             // SAFETY: 32 bytes are read, and the load needs no alignment.
