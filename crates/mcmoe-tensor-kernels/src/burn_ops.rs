@@ -41,6 +41,10 @@ pub trait PackedOps: BurnBackend {
     /// Rows of a matrix, `[rows, cols]`.
     fn dense_rows(weight: &Self::Dense, rows: &[usize]) -> FloatTensor<Self>;
 
+    /// Writes `new`, `[batch, heads, added, width]`, to the positions from `start` on of a contiguous
+    /// `buffer`, `[batch, heads, capacity, width]`: in place if nobody else holds it.
+    fn write_positions(buffer: FloatTensor<Self>, start: usize, new: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// Attention of one new token a sequence, `[batch, heads, 1, head_dim]` like `queries`, over the
     /// positions `seen` of caches `[batch, kv_heads, capacity, head_dim]`.
     fn decode_attention(
@@ -84,6 +88,15 @@ pub fn dense_rows<B: PackedOps>(weight: &B::Dense, rows: &[usize]) -> Tensor<B, 
 /// When the shapes of the experts do not fit together or to `x`.
 pub fn packed_experts<B: PackedOps>(x: Tensor<B, 2>, work: &[ExpertWork<'_, B::Packed>]) -> Tensor<B, 2> {
     tensor(B::packed_experts(x.into_primitive().tensor(), work))
+}
+
+/// Writes positions of a buffer of burn tensors ([`PackedOps::write_positions`]).
+///
+/// # Panics
+/// When the shapes do not match.
+pub fn write_positions<B: PackedOps>(buffer: Tensor<B, 4>, start: usize, new: Tensor<B, 4>) -> Tensor<B, 4> {
+    let (buffer, new) = (buffer.into_primitive().tensor(), new.into_primitive().tensor());
+    tensor(B::write_positions(buffer, start, new))
 }
 
 /// Attention of a decode step on burn tensors ([`PackedOps::decode_attention`]).
@@ -148,6 +161,19 @@ impl PackedOps for Flex {
     fn dense_rows(weight: &DenseMatrix, rows: &[usize]) -> FlexTensor {
         let values = rows.iter().flat_map(|&row| weight.row(row)).collect();
         device(values, [rows.len(), weight.cols()])
+    }
+
+    fn write_positions(mut buffer: FlexTensor, start: usize, new: FlexTensor) -> FlexTensor {
+        assert!(buffer.is_contiguous() && buffer.layout().start_offset() == 0, "a buffer of its own");
+        let new = new.to_contiguous();
+        let [heads, added, width] = [1, 2, 3].map(|dim| new.layout().shape()[dim]);
+        let capacity = buffer.layout().shape()[2];
+        assert!(start + added <= capacity && heads == buffer.layout().shape()[1], "room for new positions");
+        let places = buffer.storage_mut::<f32>().chunks_exact_mut(capacity * width);
+        for (place, new) in places.zip(slice(&new).chunks_exact(added * width)) {
+            place[start * width..][..new.len()].copy_from_slice(new);
+        }
+        buffer
     }
 
     fn decode_attention(
@@ -261,6 +287,21 @@ mod tests {
         );
         let x = Tensor::from_data(TensorData::new(vec![1.0_f32, 0.0, -1.0], [1, 3]), &Default::default());
         assert_eq!(values(dense_linear(x, &weight)), [-2.0, -2.0]);
+    }
+
+    #[test]
+    fn positions_are_written() {
+        let numbered = |shape: [usize; 4], from: f32| {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|i| i as f32 + from).collect();
+            Tensor::<Flex, 4>::from_data(TensorData::new(values, shape), &Default::default())
+        };
+        let (buffer, new) = (numbered([1, 2, 3, 2], 0.0), numbered([1, 2, 1, 2], 100.0));
+        let kept = buffer.clone();
+        let written = write_positions(buffer, 1, new);
+        let expected = [0.0, 1.0, 100.0, 101.0, 4.0, 5.0, 6.0, 7.0, 102.0, 103.0, 10.0, 11.0];
+        assert_eq!(written.into_data().to_vec::<f32>().unwrap(), expected);
+        // Whoever holds the buffer, too, sees no change.
+        assert_eq!(kept.into_data().to_vec::<f32>().unwrap()[2], 2.0);
     }
 
     #[test]

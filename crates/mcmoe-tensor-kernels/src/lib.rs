@@ -53,6 +53,7 @@ pub use bit_width::BitWidth;
 #[cfg(feature = "burn")]
 pub use burn_ops::{
     CpuPacked, PackedOps, decode_attention, dense_linear, dense_rows, packed_experts, packed_linear,
+    write_positions,
 };
 pub use bytes::SharedBytes;
 pub use error::KernelError;

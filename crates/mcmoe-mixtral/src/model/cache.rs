@@ -1,7 +1,7 @@
 //! Keys and values of the tokens so far.
 
-use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
+use mcmoe_tensor_kernels::{PackedOps, write_positions};
 
 use crate::{MixtralConfig, MixtralError};
 
@@ -10,18 +10,18 @@ const MIN_GROWTH: usize = 64;
 
 /// The KV cache of a batch of sequences of equal length, one entry a layer.
 #[derive(Clone, Debug)]
-pub struct KvCache<B: Backend> {
+pub struct KvCache<B: PackedOps> {
     layers: Vec<LayerCache<B>>,
 }
 
 /// Keys and values of one layer, `[batch, kv_heads, capacity, head_dim]`, filled up to `len`.
 #[derive(Clone, Debug)]
-pub(crate) struct LayerCache<B: Backend> {
+pub(crate) struct LayerCache<B: PackedOps> {
     buffers: Option<[Tensor<B, 4>; 2]>,
     len: usize,
 }
 
-impl<B: Backend> KvCache<B> {
+impl<B: PackedOps> KvCache<B> {
     /// An empty cache for a model of `layers` layers.
     pub fn new(layers: usize) -> Self {
         Self { layers: vec![LayerCache::empty(); layers] }
@@ -66,7 +66,7 @@ impl<B: Backend> KvCache<B> {
     }
 }
 
-impl<B: Backend> LayerCache<B> {
+impl<B: PackedOps> LayerCache<B> {
     pub(crate) const fn empty() -> Self {
         Self { buffers: None, len: 0 }
     }
@@ -79,20 +79,13 @@ impl<B: Backend> LayerCache<B> {
     /// [`LayerCache::len`].
     pub(crate) fn extend(&mut self, new: [Tensor<B, 4>; 2]) -> [Tensor<B, 4>; 2] {
         let [batch, heads, added, width] = new[0].dims();
-        let end = self.len + added;
-        let buffers = match self.buffers.take() {
-            None => new,
-            Some(buffers) => {
-                let capacity = buffers[0].dims()[2];
-                let grown = if end > capacity { grow(buffers, end - capacity) } else { buffers };
-                let place = [0..batch, 0..heads, self.len..end, 0..width];
-                let [mut keys, mut values] = grown;
-                let [new_keys, new_values] = new;
-                keys = keys.slice_assign(place.clone(), new_keys);
-                values = values.slice_assign(place, new_values);
-                [keys, values]
-            }
-        };
+        let (start, end) = (self.len, self.len + added);
+        let empty = || Tensor::zeros([batch, heads, 0, width], &new[0].device());
+        let buffers = self.buffers.take().unwrap_or_else(|| [empty(), empty()]);
+        let missing = end.saturating_sub(buffers[0].dims()[2]);
+        let [keys, values] = if missing > 0 { grow(buffers, missing) } else { buffers };
+        let [new_keys, new_values] = new;
+        let buffers = [write_positions(keys, start, new_keys), write_positions(values, start, new_values)];
         self.len = end;
         self.buffers.insert(buffers).clone()
     }
@@ -100,11 +93,11 @@ impl<B: Backend> LayerCache<B> {
 
 /// Makes room for `missing` more positions and some to come: few enough that the cache stays close to
 /// the size of what it holds.
-fn grow<B: Backend>(buffers: [Tensor<B, 4>; 2], missing: usize) -> [Tensor<B, 4>; 2] {
+fn grow<B: PackedOps>(buffers: [Tensor<B, 4>; 2], missing: usize) -> [Tensor<B, 4>; 2] {
     buffers.map(|buffer| {
         let [batch, heads, capacity, width] = buffer.dims();
         let more = missing.max(capacity / 8).max(MIN_GROWTH);
-        let room = Tensor::zeros([batch, heads, more, width], &buffer.device());
-        Tensor::cat(vec![buffer, room], 2)
+        let grown = Tensor::zeros([batch, heads, capacity + more, width], &buffer.device());
+        if capacity == 0 { grown } else { write_positions(grown, 0, buffer) }
     })
 }

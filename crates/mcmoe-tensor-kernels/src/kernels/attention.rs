@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::backend::Backend;
-use super::dense::dot;
+use super::dense::halved;
 use crate::KernelError;
 
 /// The tensors of a decode step: queries of the new token, and caches of which a range of positions
@@ -75,6 +75,13 @@ impl DecodeAttention<'_> {
     }
 }
 
+/// Positions whose values are used by every query head before the next ones are read.
+const POSITIONS: usize = 16;
+/// Features of a head that are summed up at a time.
+const FEATURES: usize = 64;
+/// Independent partial sums of a dot product.
+const PARTIAL_SUMS: usize = 16;
+
 /// Attention of the query heads that share one cache, in plain code: each backend compiles it for its
 /// instructions.
 #[inline(always)]
@@ -86,20 +93,58 @@ pub(super) fn attend(queries: &[f32], keys: &[f32], values: &[f32], width: usize
             scores[position] = dot(query, key) * scale;
         }
     }
-    let mut totals = Vec::with_capacity(queries.len() / width);
-    for scores in scores.chunks_exact_mut(positions) {
-        let largest = scores.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
-        scores.iter_mut().for_each(|score| *score = (*score - largest).exp());
-        totals.push(scores.iter().sum::<f32>());
-    }
     out.fill(0.0);
-    for (position, value) in values.chunks_exact(width).enumerate() {
+    for scores in scores.chunks_exact_mut(positions) {
+        soft_max(scores);
+    }
+    for (block, values) in values.chunks(POSITIONS * width).enumerate() {
         for (out, scores) in out.chunks_exact_mut(width).zip(scores.chunks_exact(positions)) {
-            let weight = scores[position];
-            out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+            let start = block * POSITIONS;
+            add_weighted(&scores[start..positions.min(start + POSITIONS)], values, out);
         }
     }
-    for (out, total) in out.chunks_exact_mut(width).zip(totals) {
-        out.iter_mut().for_each(|out| *out /= total);
+}
+
+#[inline(always)]
+fn soft_max(scores: &mut [f32]) {
+    let largest = scores.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
+    scores.iter_mut().for_each(|score| *score = (*score - largest).exp());
+    let total: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|score| *score /= total);
+}
+
+/// `out += Σ weight · row` over the rows of `values`.
+#[inline(always)]
+fn add_weighted(weights: &[f32], values: &[f32], out: &mut [f32]) {
+    let width = out.len();
+    let (chunks, rest) = out.as_chunks_mut::<FEATURES>();
+    let first_rest = chunks.len() * FEATURES;
+    for (i, out) in chunks.iter_mut().enumerate() {
+        let mut sums = *out;
+        for (weight, row) in weights.iter().zip(values.chunks_exact(width)) {
+            let row: &[f32; FEATURES] = row[i * FEATURES..].first_chunk().expect("a chunk of every row");
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += weight * value;
+            }
+        }
+        *out = sums;
     }
+    for (weight, row) in weights.iter().zip(values.chunks_exact(width)) {
+        rest.iter_mut().zip(&row[first_rest..]).for_each(|(out, value)| *out += weight * value);
+    }
+}
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTIAL_SUMS>(), b.as_chunks::<PARTIAL_SUMS>());
+    let mut sums = [0.0; PARTIAL_SUMS];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..PARTIAL_SUMS {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += a * b;
+    }
+    halved(sums)
 }

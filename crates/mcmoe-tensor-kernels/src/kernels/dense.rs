@@ -143,7 +143,7 @@ pub(super) fn tile(
             for ((sum, element), x) in sums.iter_mut().zip(rest).zip(x_rest) {
                 *sum += from_bf16(*element) * x;
             }
-            out[lane] = total(sums);
+            out[lane] = halved(sums);
         }
         return;
     }
@@ -160,7 +160,7 @@ pub(super) fn tile(
 pub(super) type NoBf16 = fn(&mut Sums, &[[[u8; 2]; PARTIAL_SUMS]], &[Sums]);
 
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTIAL_SUMS>(), b.as_chunks::<PARTIAL_SUMS>());
     let mut sums = [0.0; PARTIAL_SUMS];
     for (a, b) in a.iter().zip(b) {
@@ -171,13 +171,13 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
         *sum += a * b;
     }
-    total(sums)
+    halved(sums)
 }
 
-/// The sum of partial sums: halved again and again.
+/// The sum of partial sums, a power of two of them: halved again and again.
 #[inline(always)]
-fn total(mut sums: Sums) -> f32 {
-    let mut width = PARTIAL_SUMS;
+pub(super) fn halved<const N: usize>(mut sums: [f32; N]) -> f32 {
+    let mut width = N;
     while width > 1 {
         width /= 2;
         for i in 0..width {
