@@ -50,7 +50,8 @@ impl Backend {
         let mut lanes = vec![[0.0; TILE_ROWS]; hidden.div_ceil(TILE_ROWS) * tokens];
         for work in batches(&pieces) {
             let gated = self.gated(work, x, precision);
-            run(lanes.chunks_exact_mut(tokens).enumerate().collect(), |(tile, out)| {
+            let bytes = widest(work, |e| e.down.shape().tile_bytes()) * work.len();
+            run(lanes.chunks_exact_mut(tokens).enumerate().collect(), bytes, |(tile, out)| {
                 self.down(work, &gated, tile, out);
             });
         }
@@ -64,7 +65,7 @@ impl Backend {
         let mut outputs: Vec<Vec<Lanes>> = work.iter().map(ExpertWork::room).collect();
         let jobs = work.iter().zip(&inputs).zip(&mut outputs);
         let tasks: Vec<Pair<'_>> = jobs.flat_map(|((expert, x), out)| Pair::of(expert, x, out)).collect();
-        tasks.into_par_iter().for_each(|pair| pair.run(self));
+        run(tasks, widest(work, |e| 2 * TILES_A_PAIR * e.gate.shape().tile_bytes()), |pair| pair.run(self));
         let finish = |(expert, lanes): (&ExpertWork<'_>, &Vec<Lanes>)| {
             let all: Vec<usize> = (0..expert.tokens.len()).collect();
             let rows = to_rows(lanes, all.len(), expert.gate.shape().rows());
@@ -139,6 +140,11 @@ fn batches<'a, 'b>(mut work: &'a [ExpertWork<'b>]) -> impl Iterator<Item = &'a [
         work = rest;
         Some(batch)
     })
+}
+
+/// The most bytes that a task of any expert reads.
+fn widest(work: &[ExpertWork<'_>], bytes: impl Fn(&ExpertWork<'_>) -> usize) -> usize {
+    work.iter().map(bytes).max().unwrap_or_default()
 }
 
 /// Inputs of gate and up: the same, unless their groups differ.

@@ -8,8 +8,9 @@ use super::inputs::Inputs;
 use crate::shape::TILE_ROWS;
 use crate::{KernelError, PackedMatrix, Precision};
 
-/// Tiles that a thread takes at least: some hundred kilobytes, read in one go.
-const TILES_A_TASK: usize = 4;
+/// Bytes that a thread reads in one go: few enough that threads end a region together, many enough to
+/// pay for sharing them out.
+const BYTES_AT_ONCE: usize = 256 << 10;
 
 impl Backend {
     /// `x Wᵀ`, `[tokens, rows]`, for each of `weights`, in one parallel region.
@@ -42,7 +43,8 @@ impl Backend {
         let jobs = weights.iter().zip(&own).zip(&mut outputs);
         let tasks: Vec<Task<'_>> =
             jobs.flat_map(|((w, own), out)| Task::of(w, own.as_ref().unwrap_or(&shared), out)).collect();
-        run(tasks, |task| task.run(self));
+        let bytes = weights.iter().map(|w| w.shape().tile_bytes()).max().unwrap_or_default();
+        run(tasks, bytes, |task| task.run(self));
         let rows = weights.iter().map(|w| w.shape().rows());
         Ok(outputs.iter().zip(rows).map(|(lanes, rows)| to_rows(lanes, tokens, rows)).collect())
     }
@@ -58,7 +60,8 @@ impl Backend {
         }
         let tiles = weight.rows().div_ceil(TILE_ROWS);
         let mut lanes = vec![[0.0; TILE_ROWS]; tiles * tokens];
-        run(lanes.chunks_exact_mut(tokens).enumerate().collect(), |(tile, out)| {
+        let bytes = TILE_ROWS * weight.total_bytes() / weight.rows();
+        run(lanes.chunks_exact_mut(tokens).enumerate().collect(), bytes, |(tile, out)| {
             self.dense_tile(weight, tile, x, out);
         });
         Ok(to_rows(&lanes, tokens, weight.rows()))
@@ -87,9 +90,11 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Runs the tasks of a region. Neighbours are neighbours in memory and go to the same thread.
-pub(super) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Send + Sync) {
-    tasks.into_par_iter().with_min_len(TILES_A_TASK).for_each(work);
+/// Runs the tasks of a region, each of which reads up to `bytes` bytes. Neighbours are neighbours in
+/// memory and go to the same thread.
+pub(super) fn run<T: Send>(tasks: Vec<T>, bytes: usize, work: impl Fn(T) + Send + Sync) {
+    let at_once = (BYTES_AT_ONCE / bytes.max(1)).max(1);
+    tasks.into_par_iter().with_min_len(at_once).with_max_len(at_once).for_each(work);
 }
 
 /// From lanes `[tiles, tokens, 16]` to `[tokens, rows]`.
