@@ -35,8 +35,18 @@ fn activations(tokens: usize, cols: usize) -> Vec<f32> {
     (0..tokens * cols).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect()
 }
 
-fn product(backend: Backend, weight: &PackedMatrix, x: &[f32]) {
-    black_box(backend.matmul(&[weight], black_box(x), Precision::Int8).expect("lengths match"));
+impl Machine {
+    /// Time of so many products, each with the next matrix.
+    fn products(&self, backend: Backend, matrices: &[PackedMatrix], x: &[f32], count: u64) -> Duration {
+        self.pool.install(|| {
+            let start = Instant::now();
+            for i in 0..count as usize {
+                let weight = &matrices[i % matrices.len()];
+                black_box(backend.matmul(&[weight], black_box(x), Precision::Int8).expect("lengths match"));
+            }
+            start.elapsed()
+        })
+    }
 }
 
 /// One token: bound by memory.
@@ -55,21 +65,14 @@ fn decode(c: &mut Criterion, machine: &Machine, backend: Backend) {
                 |b| {
                     let mut matrices = matrices.borrow_mut();
                     // Made here, so that filters leave them out.
-                    while matrices.len() < count {
-                        matrices.push(PackedMatrix::synthetic(shape, matrices.len() as u64));
-                    }
+                    let made = matrices.len()..count;
+                    matrices.extend(made.map(|i| PackedMatrix::synthetic(shape, i as u64)));
                     b.iter_custom(|iterations| {
-                        machine.pool.install(|| {
-                            let read = machine.bandwidth.read();
-                            let start = Instant::now();
-                            for i in 0..iterations as usize {
-                                product(backend, &matrices[i % count], &x);
-                            }
-                            let time = start.elapsed();
-                            let bytes = shape.total_bytes() as f64 * iterations as f64;
-                            rates.borrow_mut().push((bytes / time.as_secs_f64(), read));
-                            time
-                        })
+                        let read = machine.pool.install(|| machine.bandwidth.read());
+                        let time = machine.products(backend, &matrices, &x, iterations);
+                        let bytes = shape.total_bytes() as f64 * iterations as f64;
+                        rates.borrow_mut().push((bytes / time.as_secs_f64(), read));
+                        time
                     });
                 },
             );
@@ -100,7 +103,8 @@ fn prefill(c: &mut Criterion, machine: &Machine, backend: Backend) {
                 BenchmarkId::new(bits.to_string(), format!("{}x{}", sides.0, sides.1)),
                 |b| {
                     let matrix = PackedMatrix::synthetic(shape, 1);
-                    machine.pool.install(|| b.iter(|| product(backend, &matrix, &x)));
+                    let matrices = [matrix];
+                    b.iter_custom(|iterations| machine.products(backend, &matrices, &x, iterations));
                 },
             );
         }

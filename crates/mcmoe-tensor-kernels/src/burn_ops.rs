@@ -145,7 +145,7 @@ impl PackedOps for Flex {
 
     fn packed_linear(x: FlexTensor, weights: &[&CpuPacked]) -> Vec<FlexTensor> {
         let Some(first) = weights.first() else { return vec![] };
-        let (x, [tokens, _]) = host(x);
+        let (x, [tokens, _]) = host(&x);
         let matrices: Vec<&PackedMatrix> = weights.iter().map(|weight| &weight.matrix).collect();
         let products = backend().matmul(&matrices, slice(&x), first.precision).expect("shapes that match");
         let rows = matrices.iter().map(|matrix| matrix.shape().rows());
@@ -153,7 +153,7 @@ impl PackedOps for Flex {
     }
 
     fn dense_linear(x: FlexTensor, weight: &DenseMatrix) -> FlexTensor {
-        let (x, [tokens, _]) = host(x);
+        let (x, [tokens, _]) = host(&x);
         let y = backend().dense_matmul(weight, slice(&x)).expect("shapes that match");
         device(y, [tokens, weight.rows()])
     }
@@ -199,7 +199,7 @@ impl PackedOps for Flex {
     }
 
     fn packed_experts(x: FlexTensor, work: &[ExpertWork<'_, CpuPacked>]) -> FlexTensor {
-        let (x, [tokens, hidden]) = host(x);
+        let (x, [tokens, hidden]) = host(&x);
         let precision = work.first().map(|expert| expert.gate.precision).unwrap_or_default();
         let work: Vec<ExpertWork<'_>> = work
             .iter()
@@ -222,7 +222,7 @@ fn backend() -> Backend {
 }
 
 /// A contiguous tensor of two dimensions.
-fn host(x: FlexTensor) -> (FlexTensor, [usize; 2]) {
+fn host(x: &FlexTensor) -> (FlexTensor, [usize; 2]) {
     let x = x.to_contiguous();
     let shape = x.layout().shape();
     let dims = [shape[0], shape[1]];

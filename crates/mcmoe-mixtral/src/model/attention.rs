@@ -67,7 +67,7 @@ impl<B: PackedOps> Attention<B> {
     /// each new token receives is summed up tile by tile; no attention matrix is ever whole.
     pub(crate) fn attend(
         &self,
-        x: Tensor<B, 2>,
+        x: &Tensor<B, 2>,
         batch: usize,
         angles: &Angles<B>,
         cache: &mut LayerCache<B>,
@@ -75,7 +75,7 @@ impl<B: PackedOps> Attention<B> {
     ) -> Attended<B> {
         let len = x.dims()[0] / batch;
         let split = |y: Tensor<B, 2>, heads| y.reshape([batch, len, heads, self.head_dim]).swap_dims(1, 2);
-        let [queries, keys, values] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x);
+        let [queries, keys, values] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
         let queries = angles.rotate(split(queries, self.heads));
         let keys = angles.rotate(split(keys, self.kv_heads));
         let values = split(values, self.kv_heads);

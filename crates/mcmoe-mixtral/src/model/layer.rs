@@ -74,7 +74,7 @@ impl<B: PackedOps> DecoderLayer<B> {
         column_sums: bool,
     ) -> Attended<B> {
         let x = self.input_norm.forward(hidden);
-        self.attention.attend(x, sequences.batch, sequences.angles, cache, column_sums)
+        self.attention.attend(&x, sequences.batch, sequences.angles, cache, column_sums)
     }
 }
 

@@ -72,12 +72,12 @@ fn matrix(shape: PackedShape, flavour: Flavour, random: &mut Random) -> PackedMa
     let mut scales: Vec<f16> = (0..shape.params()).map(|_| half(param(random, 1.0))).collect();
     let zeros: Vec<f16> = (0..shape.params()).map(|_| half(param(random, f32::from(max)))).collect();
     if flavour == Flavour::Holes {
-        for group in 0..shape.params() {
+        for (group, scale) in scales.iter_mut().enumerate() {
             let (row, start) = (group / shape.groups(), group % shape.groups() * shape.group_size());
             let end = shape.cols().min(start + shape.group_size());
             match random.below(4) {
                 0 => codes[row * shape.cols()..][start..end].fill(0),
-                1 => scales[group] = f16::ZERO,
+                1 => *scale = f16::ZERO,
                 _ => {}
             }
         }

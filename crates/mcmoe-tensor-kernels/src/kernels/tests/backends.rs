@@ -87,9 +87,8 @@ proptest! {
 #[test]
 fn the_largest_sums_fit() {
     let shape = PackedShape::new(17, 1 << 16, BitWidth::B8, 1 << 16).unwrap();
-    let params = vec![f16::ONE; 17];
-    let weight =
-        PackedMatrix::pack(shape, &vec![255; shape.weights()], &params, &vec![f16::ZERO; 17]).unwrap();
+    let params = [f16::ONE; 17];
+    let weight = PackedMatrix::pack(shape, &vec![255; shape.weights()], &params, &[f16::ZERO; 17]).unwrap();
     for sign in [1.0, -1.0] {
         for tokens in [1, 9] {
             let x = vec![127.0 * sign; tokens << 16];
