@@ -249,9 +249,9 @@ pub(crate) struct BenchArgs {
     /// Random weights in the shape of mixtral-8x7b or mixtral-8x22b, compressed
     #[arg(long, value_name = "SHAPE", group = "subject")]
     pub(crate) synthetic: Option<Shape>,
-    /// With --synthetic: average code bits over experts
-    #[arg(long, value_name = "BITS", default_value_t = 2.0, value_parser = parse_positive)]
-    pub(crate) expert_bits: f64,
+    /// With --synthetic: average code bits over experts, in steps of an eighth [default: 2.0]
+    #[arg(long, value_name = "BITS", value_parser = parse_positive, conflicts_with = "dir")]
+    pub(crate) expert_bits: Option<f64>,
     /// With --synthetic: run the first N layers and scale to the whole model
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "dir")]
     pub(crate) layers: Option<usize>,

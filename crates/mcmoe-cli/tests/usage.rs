@@ -49,6 +49,7 @@ fn what_is_missing_is_named() {
     wrong("bench", &["DIR", "--synthetic"]);
     wrong("bench MODEL --synthetic mixtral-8x7b", &["--synthetic"]);
     wrong("bench MODEL --layers 2", &["--layers"]);
+    wrong("bench MODEL --expert-bits 2", &["--expert-bits"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// Bytes that a thread reads in one go: few enough that threads end together.
 const CHUNK: usize = 256 << 10;
-/// Eight sums side by side keep loads, not additions, the limit.
+/// Sums side by side keep loads, not additions, the limit.
 const SUMS: usize = 64;
 
 /// A buffer far larger than caches, to measure reading with.
@@ -20,13 +20,13 @@ impl Bandwidth {
     /// A buffer of `bytes` bytes, all of them touched.
     pub fn new(bytes: usize) -> Self {
         let count = bytes.div_ceil(size_of::<u64>());
-        Self { words: (0..count as u64).collect() }
+        // By all threads: on some machines memory is near the processor that touched it first.
+        Self { words: (0..count as u64).into_par_iter().collect() }
     }
 
     /// Reads the whole buffer with all threads of the current rayon pool; bytes a second.
     ///
-    /// The machine's bandwidth is the largest of several readings, taken close to what they are
-    /// compared with.
+    /// Machines are shared: take several readings, in turns with what they are compared with.
     pub fn read(&self) -> f64 {
         let start = Instant::now();
         let sum: u64 = self.words.par_chunks(CHUNK / size_of::<u64>()).with_max_len(1).map(sum).sum();

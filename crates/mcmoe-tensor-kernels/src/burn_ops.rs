@@ -32,7 +32,8 @@ pub trait PackedOps: BurnBackend {
     /// Bytes of a matrix that is not packed.
     fn dense_bytes(weight: &Self::Dense) -> usize;
 
-    /// `x Wᵀ`, `[tokens, rows]`, for each of `weights` at once; `x` is `[tokens, cols]`.
+    /// `x Wᵀ`, `[tokens, rows]`, for each of `weights` at once; `x` is `[tokens, cols]`. The first
+    /// weight's precision is that of all.
     fn packed_linear(x: FloatTensor<Self>, weights: &[&Self::Packed]) -> Vec<FloatTensor<Self>>;
 
     /// `x Wᵀ`, `[tokens, rows]`; `x` is `[tokens, cols]`.
@@ -54,7 +55,8 @@ pub trait PackedOps: BurnBackend {
         seen: Range<usize>,
     ) -> FloatTensor<Self>;
 
-    /// The output of a block of experts, `[tokens, hidden]` like `x` ([`Backend::experts`]).
+    /// The output of a block of experts, `[tokens, hidden]` like `x` ([`Backend::experts`]). The first
+    /// gate's precision is that of all.
     fn packed_experts(x: FloatTensor<Self>, work: &[ExpertWork<'_, Self::Packed>]) -> FloatTensor<Self>;
 }
 
@@ -166,9 +168,14 @@ impl PackedOps for Flex {
     fn write_positions(mut buffer: FlexTensor, start: usize, new: FlexTensor) -> FlexTensor {
         assert!(buffer.is_contiguous() && buffer.layout().start_offset() == 0, "a buffer of its own");
         let new = new.to_contiguous();
-        let [heads, added, width] = [1, 2, 3].map(|dim| new.layout().shape()[dim]);
-        let capacity = buffer.layout().shape()[2];
-        assert!(start + added <= capacity && heads == buffer.layout().shape()[1], "room for new positions");
+        let [batch, heads, added, width] = [0, 1, 2, 3].map(|dim| new.layout().shape()[dim]);
+        let [old_batch, old_heads, capacity, old_width] =
+            [0, 1, 2, 3].map(|dim| buffer.layout().shape()[dim]);
+        assert_eq!([batch, heads, width], [old_batch, old_heads, old_width], "positions of one shape");
+        assert!(start + added <= capacity, "room for new positions");
+        if added == 0 {
+            return buffer;
+        }
         let places = buffer.storage_mut::<f32>().chunks_exact_mut(capacity * width);
         for (place, new) in places.zip(slice(&new).chunks_exact(added * width)) {
             place[start * width..][..new.len()].copy_from_slice(new);

@@ -39,7 +39,7 @@ impl PackedShape {
     /// [`KernelError::BadShape`] if a side is zero or the bytes overflow, [`KernelError::BadGroupSize`]
     /// unless `group_size` is a positive multiple of 32 and groups hold at most 65536 columns.
     pub fn new(rows: usize, cols: usize, bits: BitWidth, group_size: usize) -> Result<Self, KernelError> {
-        // With padding, a matrix takes at most 16 · 32 times as many codes, and three bytes a code.
+        // Codes, scales and zero points together take less than 8 bytes a code.
         let padded = rows.checked_next_multiple_of(TILE_ROWS).zip(cols.checked_next_multiple_of(BLOCK_COLS));
         let fits = padded.and_then(|(rows, cols)| rows.checked_mul(cols)?.checked_mul(8)).is_some();
         if rows == 0 || cols == 0 || !fits {

@@ -26,11 +26,8 @@ impl OnDevice for Measure<'_> {
 
     fn run<B: PackedOps>(self, device: &B::Device) -> Result<BenchReport, MixtralError> {
         let args = self.args;
-        let mut options = BenchOptions::default()
-            .contexts(args.context.clone())
-            .prompt(args.prompt)
-            .rounds(args.rounds)
-            .threads(args.threads);
+        let mut options =
+            BenchOptions::default().contexts(args.context.clone()).prompt(args.prompt).rounds(args.rounds);
         let start = Instant::now();
         let (mut model, thresholds) = match (&args.dir, args.synthetic) {
             (Some(dir), _) => {
@@ -46,7 +43,8 @@ impl OnDevice for Measure<'_> {
                 let config = shape.ok_or_else(missing)?.config();
                 options = options.whole_layers(config.num_hidden_layers);
                 let layers = args.layers.unwrap_or(config.num_hidden_layers);
-                let synthetic = Synthetic::new(config).layers(layers).expert_bits(args.expert_bits);
+                let synthetic =
+                    Synthetic::new(config).layers(layers).expert_bits(args.expert_bits.unwrap_or(2.0));
                 (synthetic.precision(args.activations).model::<B>(device)?, None)
             }
         };

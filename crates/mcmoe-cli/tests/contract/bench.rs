@@ -70,6 +70,14 @@ fn people_get_a_table() {
 }
 
 #[test]
+fn numbers_beyond_all_sense_are_named() {
+    for option in ["--context", "--rounds", "--prompt"] {
+        let args = format!("{option} {}", u64::MAX);
+        ask("bench", compressed(), &args).failed(&[option, "18446744073709551615"]);
+    }
+}
+
+#[test]
 fn the_environment_can_force_kernels() {
     let report = run(mcmoe("bench")
         .arg(compressed())

@@ -28,17 +28,30 @@ pub struct BenchOptions {
     pub rounds: usize,
     /// Layers of the whole model, which times are scaled to; those of the model itself if absent.
     pub whole_layers: Option<usize>,
-    /// Threads; as many as the machine has if absent.
-    pub threads: Option<usize>,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { contexts: vec![1], prompt: 512, rounds: 9, whole_layers: None, threads: None }
+        Self { contexts: vec![1], prompt: 512, rounds: 9, whole_layers: None }
     }
 }
 
 impl BenchOptions {
+    fn check(&self) -> Result<(), MixtralError> {
+        let range = |option, least: usize, value: usize| {
+            if (least..=MOST).contains(&value) {
+                return Ok(());
+            }
+            Err(MixtralError::option(option, format!("{value} is not between {least} and {MOST}")))
+        };
+        if self.contexts.is_empty() {
+            return Err(MixtralError::option("--context", "give at least one number of tokens"));
+        }
+        self.contexts.iter().try_for_each(|&context| range("--context", 1, context))?;
+        range("--rounds", 1, self.rounds)?;
+        range("--prompt", 0, self.prompt)
+    }
+
     /// Sets the numbers of tokens in the cache.
     #[must_use]
     pub fn contexts(mut self, contexts: Vec<usize>) -> Self {
@@ -66,15 +79,10 @@ impl BenchOptions {
         self.whole_layers = Some(layers);
         self
     }
-
-    /// Sets the number of threads.
-    #[must_use]
-    pub const fn threads(mut self, threads: Option<usize>) -> Self {
-        self.threads = threads;
-        self
-    }
 }
 
+/// The longest cache and prompt, and the most rounds.
+const MOST: usize = 1 << 20;
 /// Tokens decoded in a round.
 const TOKENS_A_ROUND: usize = 4;
 /// Tokens whose routing decides the thresholds of pruning, where the folder has none.
@@ -95,19 +103,19 @@ pub fn on_threads<T: Send>(
 
 /// Measures `model` on the current rayon pool ([`on_threads`]).
 ///
-/// `thresholds` are those of dynamic pruning; the median ratios of random tokens if absent.
+/// `thresholds` are those of dynamic pruning; the median ratios of random tokens if absent. The model is
+/// left without pruning.
 ///
 /// # Errors
-/// [`MixtralError::Option`] for a cache or a prompt of no tokens, those of [`Mixtral::forward`].
+/// [`MixtralError::Option`] for no rounds, no context, one of no tokens, or numbers beyond all sense;
+/// those of [`Mixtral::forward`].
 pub fn bench<B: PackedOps>(
     model: &mut Mixtral<B>,
     thresholds: Option<Vec<f32>>,
     options: &BenchOptions,
     progress: &dyn Progress,
 ) -> Result<BenchReport, MixtralError> {
-    if options.contexts.contains(&0) || options.contexts.is_empty() || options.rounds == 0 {
-        return Err(MixtralError::option("--context", "give at least one number of tokens, each at least 1"));
-    }
+    options.check()?;
     let steps = options.contexts.len() * options.rounds + 2;
     progress.start("measuring", steps as u64);
     let machine = Machine::new();
@@ -117,6 +125,7 @@ pub fn bench<B: PackedOps>(
         None => bench.median_ratios()?,
     };
     let pruning = Pruning::new(thresholds);
+    bench.warm_up()?;
     let contexts: Vec<ContextReport> =
         options.contexts.iter().map(|&context| bench.decode(context, &pruning)).collect::<Result<_, _>>()?;
     progress.advance(1);
@@ -141,17 +150,26 @@ struct Rounds {
 }
 
 impl<B: PackedOps> Bench<'_, B> {
+    /// Decodes every token once for nothing: experts that lie in mapped files are read in.
+    fn warm_up(&mut self) -> Result<(), MixtralError> {
+        self.model.set_pruning(None)?;
+        let mut cache = self.model.new_cache();
+        (0..=self.options.rounds).try_for_each(|round| self.round(round, &mut cache, &mut Rounds::default()))
+    }
+
     /// Decodes in turns without and with pruning, memory being read before each.
     fn decode(&mut self, context: usize, pruning: &Pruning) -> Result<ContextReport, MixtralError> {
         let (mut plain, mut pruned, mut reads, mut heads) =
             (Rounds::default(), Rounds::default(), vec![], vec![]);
-        let room = (2 * self.options.rounds + 2) * TOKENS_A_ROUND;
-        let mut cache = KvCache::synthetic(self.model.config(), context - 1, room, &self.model.device);
-        // Once for nothing: memory is touched, buffers are made.
+        let past = context - 1;
+        let mut cache = KvCache::synthetic(self.model.config(), past, TOKENS_A_ROUND, &self.model.device);
+        // Once for nothing: the new cache is touched.
         self.round(0, &mut cache, &mut Rounds::default())?;
         for round in 1..=self.options.rounds {
             reads.push(self.machine.read());
+            cache.truncate(past);
             self.round(round, &mut cache, &mut plain)?;
+            cache.truncate(past);
             self.model.set_pruning(Some(pruning.clone()))?;
             let outcome = self.round(round, &mut cache, &mut pruned);
             self.model.set_pruning(None)?;

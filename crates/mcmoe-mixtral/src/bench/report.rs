@@ -40,7 +40,8 @@ pub struct BenchReport {
     pub prefill_over_f32: Option<f64>,
     /// Tokens a second of a prompt, scaled to the whole model.
     pub prefill_tokens_per_second_whole: Option<f64>,
-    /// The most memory the process has had, in bytes; absent where the system does not say.
+    /// The most memory the process has had, in bytes, pages of mapped files and the buffer that is read
+    /// included; absent where the system does not say.
     pub peak_memory_bytes: Option<u64>,
     /// Opening and loading the folder; absent for synthetic models.
     pub load: Option<LoadReport>,
@@ -68,7 +69,7 @@ impl LoadReport {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ContextReport {
-    /// Tokens in the cache, the new one included.
+    /// Tokens in the cache with the first new one; three more follow in each round.
     pub context: usize,
     /// Bytes that the machine reads a second, in 10⁹.
     pub machine_read_gb_s: f64,
@@ -84,7 +85,7 @@ pub struct ContextReport {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct DecodeReport {
-    /// The median time of a token.
+    /// The mean time of a token.
     pub seconds_per_token: f64,
     /// Its inverse.
     pub tokens_per_second: f64,

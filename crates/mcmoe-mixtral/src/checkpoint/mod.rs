@@ -112,22 +112,34 @@ impl Checkpoint {
         Err(MixtralError::TensorShape { name: name.to_owned(), path: tensor.path, expected, found })
     }
 
+    /// The tensor `name` of exactly this `shape`, its elements checked where they are mapped.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_f32`].
+    pub fn finite_tensor(&self, name: &str, shape: &[usize]) -> Result<TensorBytes, MixtralError> {
+        let tensor = self.tensor_of_shape(name, shape)?;
+        let (name, path) = (name.to_owned(), tensor.path.clone());
+        if !matches!(tensor.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
+            return Err(MixtralError::TensorType { name, path, found: format!("{:?}", tensor.dtype) });
+        }
+        match convert::find_not_finite(tensor.dtype, &tensor.bytes) {
+            None => Ok(tensor),
+            Some((element, value)) => Err(MixtralError::TensorNotFinite { name, path, element, value }),
+        }
+    }
+
     /// The matrix `name` of this `shape`, left where it is mapped.
     ///
     /// # Errors
     /// As [`Checkpoint::read_f32`].
     pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<DenseMatrix, MixtralError> {
-        let tensor = self.tensor_of_shape(name, &shape)?;
-        let (name, path) = (name.to_owned(), tensor.path);
+        let tensor = self.finite_tensor(name, &shape)?;
         let dtype = match tensor.dtype {
             Dtype::BF16 => DenseType::Bf16,
             Dtype::F16 => DenseType::F16,
-            Dtype::F32 => DenseType::F32,
-            other => return Err(MixtralError::TensorType { name, path, found: format!("{other:?}") }),
+            _ => DenseType::F32,
         };
-        if let Some((element, value)) = convert::find_not_finite(tensor.dtype, &tensor.bytes) {
-            return Err(MixtralError::TensorNotFinite { name, path, element, value });
-        }
+        let (name, path) = (name.to_owned(), tensor.path);
         let matrix = DenseMatrix::new(shape[0], shape[1], dtype, tensor.bytes);
         matrix.map_err(|source| MixtralError::Packed {
             path,

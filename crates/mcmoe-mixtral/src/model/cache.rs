@@ -37,6 +37,11 @@ impl<B: PackedOps> KvCache<B> {
         Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect() }
     }
 
+    /// Forgets all but the first `len` tokens.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.len = layer.len.min(len));
+    }
+
     /// Tokens in the cache.
     pub fn len(&self) -> usize {
         self.layers.first().map_or(0, |layer| layer.len)
@@ -47,16 +52,20 @@ impl<B: PackedOps> KvCache<B> {
         self.len() == 0
     }
 
-    /// Makes sure that the cache belongs to a model of `layers` layers and a batch of `batch` sequences.
-    pub(crate) fn check(&self, layers: usize, batch: usize) -> Result<(), MixtralError> {
+    /// Makes sure that the cache belongs to a model of this shape and a batch of `batch` sequences.
+    pub(crate) fn check(&self, config: &MixtralConfig, batch: usize) -> Result<(), MixtralError> {
+        let layers = config.num_hidden_layers;
         let filled = self.layers.first().and_then(|layer| layer.buffers.as_ref());
-        let held = filled.map_or(batch, |[keys, _]| keys.dims()[0]);
-        if self.layers.len() == layers && held == batch {
+        let wanted = [batch, config.num_key_value_heads, config.head_dim];
+        let [held, heads, width] = filled.map_or(wanted, |[keys, _]| [0, 1, 3].map(|dim| keys.dims()[dim]));
+        if self.layers.len() == layers && [held, heads, width] == wanted {
             return Ok(());
         }
         let found = self.layers.len();
         let reason = format!(
-            "the cache holds {held} sequences in {found} layers where {batch} in {layers} are needed"
+            "the cache holds {held} sequences of {heads} heads of {width} features in {found} layers where \
+             {batch} of {} heads of {} in {layers} are needed",
+            config.num_key_value_heads, config.head_dim
         );
         Err(MixtralError::option("cache", reason))
     }
@@ -96,8 +105,9 @@ impl<B: PackedOps> LayerCache<B> {
 fn grow<B: PackedOps>(buffers: [Tensor<B, 4>; 2], missing: usize) -> [Tensor<B, 4>; 2] {
     buffers.map(|buffer| {
         let [batch, heads, capacity, width] = buffer.dims();
-        let more = missing.max(capacity / 8).max(MIN_GROWTH);
-        let grown = Tensor::zeros([batch, heads, capacity + more, width], &buffer.device());
+        let needed = capacity + missing;
+        let room = needed + (needed / 8).max(MIN_GROWTH);
+        let grown = Tensor::zeros([batch, heads, room, width], &buffer.device());
         if capacity == 0 { grown } else { write_positions(grown, 0, buffer) }
     })
 }

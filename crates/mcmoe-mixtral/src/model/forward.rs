@@ -127,7 +127,7 @@ impl<B: PackedOps> Mixtral<B> {
         mut watch: impl FnMut(&Tensor<B, 2>, Option<&[f32]>),
     ) -> Result<Tensor<B, 2>, MixtralError> {
         let ids = check_tokens(tokens, self.config.vocab_size)?;
-        cache.check(self.layers.len(), tokens.len())?;
+        cache.check(&self.config, tokens.len())?;
         let len = tokens[0].len();
         let mut hidden = embed::<B>(&self.embed_tokens, &ids);
         watch(&hidden, None);

@@ -56,17 +56,23 @@ impl Backend {
 impl DecodeAttention<'_> {
     fn check(&self) -> Result<(), KernelError> {
         let length = |what, expected, found| Err(KernelError::Length { what, expected, found });
-        let (heads, width) = (self.heads.max(1), self.head_dim.max(1));
-        let batch = self.queries.len() / (heads * width);
-        let cache = batch * self.kv_heads * self.capacity * width;
-        if batch * heads * width != self.queries.len() {
-            return length("queries", (batch + 1) * heads * width, self.queries.len());
-        }
-        if self.kv_heads == 0 || !self.heads.is_multiple_of(self.kv_heads) || self.heads == 0 {
+        if self.kv_heads == 0 || self.heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
             return length("query heads of a group", self.kv_heads, self.heads);
         }
-        if self.keys.len() != cache || self.values.len() != cache {
-            return length("keys or values", cache, self.keys.len().min(self.values.len()));
+        if self.head_dim == 0 {
+            return length("features of a head", 1, 0);
+        }
+        let token = self.heads.saturating_mul(self.head_dim);
+        if !self.queries.len().is_multiple_of(token) {
+            return length("queries", self.queries.len().saturating_add(token), self.queries.len());
+        }
+        let batch = self.queries.len() / token;
+        let sides = [self.kv_heads, self.capacity, self.head_dim];
+        let cache = sides.iter().fold(batch, |size, side| size.saturating_mul(*side));
+        for (what, found) in [("keys", self.keys.len()), ("values", self.values.len())] {
+            if found != cache {
+                return length(what, cache, found);
+            }
         }
         if self.seen.is_empty() || self.seen.end > self.capacity {
             return length("positions", self.capacity, self.seen.end);

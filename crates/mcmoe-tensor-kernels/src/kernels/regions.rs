@@ -19,17 +19,18 @@ impl Backend {
     /// neither on the number of threads nor on the other tokens of the batch nor on the backend.
     ///
     /// # Errors
-    /// [`KernelError::Length`] if `x` is not whole tokens of a weight's columns.
+    /// [`KernelError::Length`] if the weights' columns differ or `x` is not whole tokens of them.
     pub fn matmul(
         self,
         weights: &[&PackedMatrix],
         x: &[f32],
         precision: Precision,
     ) -> Result<Vec<Vec<f32>>, KernelError> {
-        for weight in weights {
-            count_tokens(x, weight.shape().cols())?;
-        }
         let Some(first) = weights.first() else { return Ok(vec![]) };
+        let (expected, mut cols) = (first.shape().cols(), weights.iter().map(|w| w.shape().cols()));
+        if let Some(found) = cols.find(|&found| found != expected) {
+            return Err(KernelError::Length { what: "columns of a weight", expected, found });
+        }
         let all: Vec<usize> = (0..count_tokens(x, first.shape().cols())?).collect();
         let inputs = |weight: &PackedMatrix| Inputs::new(self, x, &all, weight.shape(), precision);
         let shared = inputs(first);
@@ -103,7 +104,7 @@ pub(super) fn to_rows(lanes: &[Lanes], tokens: usize, rows: usize) -> Vec<f32> {
         return lanes.as_flattened()[..rows].to_vec();
     }
     let mut y = vec![0.0; tokens * rows];
-    y.par_chunks_exact_mut(rows).enumerate().for_each(|(token, y)| {
+    y.par_chunks_exact_mut(rows.max(1)).enumerate().for_each(|(token, y)| {
         let of_token = lanes.iter().skip(token).step_by(tokens);
         y.chunks_mut(TILE_ROWS).zip(of_token).for_each(|(y, lanes)| y.copy_from_slice(&lanes[..y.len()]));
     });
@@ -111,7 +112,7 @@ pub(super) fn to_rows(lanes: &[Lanes], tokens: usize, rows: usize) -> Vec<f32> {
 }
 
 pub(super) fn count_tokens(x: &[f32], cols: usize) -> Result<usize, KernelError> {
-    let tokens = x.len() / cols;
+    let tokens = x.len().checked_div(cols).unwrap_or_default();
     if tokens * cols == x.len() {
         Ok(tokens)
     } else {

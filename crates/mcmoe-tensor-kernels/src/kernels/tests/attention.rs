@@ -84,6 +84,10 @@ fn what_does_not_fit_is_refused() {
         DecodeAttention { keys: &[0.0; 23], ..step.clone() },
         DecodeAttention { kv_heads: 3, ..step.clone() },
         DecodeAttention { kv_heads: 0, ..step.clone() },
+        DecodeAttention { values: &[0.0; 25], ..step.clone() },
+        DecodeAttention { queries: &[], keys: &[], values: &[], head_dim: 0, ..step.clone() },
+        DecodeAttention { heads: usize::MAX, kv_heads: 1, ..step.clone() },
+        DecodeAttention { capacity: usize::MAX, ..step.clone() },
         DecodeAttention { seen: 1..1, ..step.clone() },
         DecodeAttention { seen: 0..4, ..step },
     ] {

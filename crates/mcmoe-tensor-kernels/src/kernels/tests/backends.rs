@@ -113,6 +113,9 @@ fn several_matrices_share_a_region() {
             assert_eq!(backend.matmul(&[weight], &x, Precision::Int8).unwrap(), [y]);
         }
         assert_eq!(backend.matmul(&[], &x, Precision::Int8).unwrap(), Vec::<Vec<f32>>::new());
+        let narrow = matrix(PackedShape::new(3, 32, BitWidth::B4, 32).unwrap(), Flavour::Usual, &mut random);
+        let error = backend.matmul(&[&weights[0], &narrow], &x, Precision::Int8).unwrap_err();
+        assert_eq!(error, KernelError::Length { what: "columns of a weight", expected: 96, found: 32 });
     }
 }
 

@@ -67,6 +67,7 @@ proptest! {
 fn no_expert_gives_zeros() {
     let y = Backend::current().unwrap().experts(&[], &[1.0; 6], 3, Precision::Int8).unwrap();
     assert_eq!(y, [0.0; 6]);
+    assert!(Backend::current().unwrap().experts(&[], &[], 0, Precision::Int8).unwrap().is_empty());
 }
 
 #[test]
@@ -80,6 +81,7 @@ fn what_does_not_fit_is_refused() {
     let swapped = ExpertWork { up: down, ..work };
     assert!(matches!(run(swapped, 32), KernelError::Length { .. }));
     assert!(matches!(run(work, 16), KernelError::Length { .. }));
+    assert!(matches!(run(work, 0), KernelError::Length { .. }));
     assert!(matches!(run(ExpertWork { weights: &[1.0], ..work }, 32), KernelError::Length { .. }));
     let absent = ExpertWork { tokens: &[0, 2], ..work };
     assert_eq!(run(absent, 32), KernelError::NoToken { token: 2, tokens: 2 });
