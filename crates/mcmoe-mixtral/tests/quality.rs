@@ -19,7 +19,7 @@ const WINDOWS: usize = 256;
 const SEQ_LEN: usize = 256;
 
 #[test]
-#[ignore = "slow: three compressions and five evaluations of 65,536 tokens"]
+#[ignore = "slow: three compressions and eight evaluations of 65,536 tokens"]
 fn tiny_mixtral_is_at_least_as_good_as_the_published_method() {
     let points = [
         Point { bits: 1.5, name: "12 (1.5 bit)", pruned: None },
@@ -74,7 +74,9 @@ fn compare(name: &str, published: &str, points: &[Point]) {
         let what = format!("{name}, {bpw} bits a weight, {}", point.name);
         let found = evaluate(&folder, Precision::Int8, None);
         worse.extend(judge(&what, &found, expected));
-        worse.extend(compare_exact(&what, &found, &evaluate(&folder, Precision::F32, None)));
+        if name == "tiny-mixtral" {
+            worse.extend(compare_exact(&what, &found, &evaluate(&folder, Precision::F32, None)));
+        }
         if let Some((protect, point)) = point.pruned {
             let pruning = folder.pruning(protect).unwrap();
             let found = evaluate(&folder, Precision::Int8, Some(pruning));
