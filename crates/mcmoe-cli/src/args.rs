@@ -163,17 +163,23 @@ pub(crate) struct PruneArgs {
     pub(crate) protect: f32,
 }
 
-/// How a model is run.
 #[derive(Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) prune: PruneArgs,
+pub(crate) struct ComputeArgs {
     /// How activations enter packed layers: int8 (fast) or f32 (exact)
     #[arg(long, value_name = "TYPE", default_value = "int8")]
     pub(crate) activations: Precision,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
+}
+
+/// How a model is run.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) prune: PruneArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
 }
 
 #[derive(Args)]
@@ -267,12 +273,8 @@ pub(crate) struct BenchArgs {
     /// Rounds: in each, memory is read and tokens are decoded with and without pruning
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = parse_count)]
     pub(crate) rounds: usize,
-    /// How activations enter packed layers: int8 (fast) or f32 (exact)
-    #[arg(long, value_name = "TYPE", default_value = "int8")]
-    pub(crate) activations: Precision,
-    /// Where to compute
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: Device,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -58,6 +58,7 @@ pub mod inspect;
 mod json;
 pub mod model;
 mod progress;
+mod random;
 pub mod synthetic;
 mod tokenizer;
 

@@ -14,6 +14,7 @@ use crate::model::{
     Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router,
     check_kernels, from_host,
 };
+use crate::random::Xorshift;
 use crate::{MixtralConfig, MixtralError};
 
 /// The shapes that are known by name.
@@ -209,13 +210,10 @@ fn random_table(config: &MixtralConfig, exponent: u16, seed: u64) -> DenseMatrix
     let (rows, cols) = (config.vocab_size, config.hidden_size);
     let mut bytes = vec![0; 2 * rows * cols];
     bytes.par_chunks_exact_mut(2 * cols).enumerate().for_each(|(row, bytes)| {
-        let mut state = (seed << 32 | row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = Xorshift::new(seed << 32 | row as u64);
         for bytes in bytes.chunks_exact_mut(2) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
             // Sign and mantissa are random.
-            let bits = state as u16 & 0x807F | (126 - exponent) << 7;
+            let bits = random.next() as u16 & 0x807F | (126 - exponent) << 7;
             bytes.copy_from_slice(&bits.to_le_bytes());
         }
     });

@@ -13,7 +13,7 @@ use crate::output;
 use crate::progress::Reporter;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let report = on_threads(args.threads, || args.device.run(Measure { args }))?;
+    let report = on_threads(args.threads, || args.compute.device.run(Measure { args }))?;
     if args.json { output::json(&report) } else { table(&report) }
 }
 
@@ -33,7 +33,7 @@ impl OnDevice for Measure<'_> {
             (Some(dir), _) => {
                 let folder = ModelFolder::open(dir)?;
                 let thresholds = folder.compression().and_then(|compression| compression.thresholds.clone());
-                (folder.model_with::<B>(args.activations, device)?, thresholds)
+                (folder.model_with::<B>(args.compute.activations, device)?, thresholds)
             }
             (None, shape) => {
                 let missing = || MixtralError::Option {
@@ -45,7 +45,7 @@ impl OnDevice for Measure<'_> {
                 let layers = args.layers.unwrap_or(config.num_hidden_layers);
                 let synthetic =
                     Synthetic::new(config).layers(layers).expert_bits(args.expert_bits.unwrap_or(2.0));
-                (synthetic.precision(args.activations).model::<B>(device)?, None)
+                (synthetic.precision(args.compute.activations).model::<B>(device)?, None)
             }
         };
         let load = args.dir.is_some().then(|| LoadReport::since(start));

@@ -49,8 +49,8 @@ pub(super) fn with_model<W: WithModel>(
 ) -> Result<W::Output, MixtralError> {
     let prune = &args.prune;
     let pruning = if prune.prune { Some(folder.pruning(prune.protect)?) } else { None };
-    let work = Loaded { folder, pruning, precision: args.activations, work };
-    args.device.run(work).map_err(|error| match error {
+    let work = Loaded { folder, pruning, precision: args.compute.activations, work };
+    args.compute.device.run(work).map_err(|error| match error {
         // Opening looks at no packed byte: perhaps one of them is to blame, and can be named.
         MixtralError::NotFinite { .. } => folder.check_contents().err().unwrap_or(error),
         error => error,

@@ -14,6 +14,7 @@ use machine::{Machine, mean, median};
 pub use report::{BenchReport, ContextReport, DecodeReport, LoadReport, PrefillReport, PruningReport};
 
 use crate::model::{Activations, KvCache, Mixtral, Pruning, Routing, to_host};
+use crate::random::Xorshift;
 use crate::{MixtralError, Progress};
 
 /// What to measure.
@@ -219,7 +220,7 @@ impl<B: PackedOps> Bench<'_, B> {
 
     /// Seconds for the logits of one token.
     fn head(&self) -> Result<f64, MixtralError> {
-        let hidden = self.model.embedded(&[1])?;
+        let hidden = self.model.embedded(&[&[1]])?;
         let start = Instant::now();
         to_host(self.model.logits(hidden, 1));
         Ok(start.elapsed().as_secs_f64())
@@ -260,12 +261,6 @@ impl<B: PackedOps> Bench<'_, B> {
 
 /// `count` token ids, the same for the same `seed`.
 fn tokens(seed: u64, count: usize, vocab_size: usize) -> Vec<u32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        ((state >> 33) % vocab_size as u64) as u32
-    };
-    (0..count).map(|_| next()).collect()
+    let mut random = Xorshift::new(seed);
+    (0..count).map(|_| ((random.next() >> 33) % vocab_size as u64) as u32).collect()
 }

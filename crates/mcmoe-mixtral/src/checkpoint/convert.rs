@@ -1,31 +1,35 @@
-//! Weights of any floating type as `f32`.
+//! Weights of any floating type: which they are, as `f32`, and whether they are finite.
 
 use half::{bf16, f16};
+use mcmoe_quant::DenseType;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-/// The little-endian elements in `bytes` as `f32`, or `None` for a type that holds no weights.
-pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let values = match dtype {
-        Dtype::BF16 => map(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F16 => map(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
-        Dtype::F32 => map(bytes, f32::from_le_bytes),
-        _ => return None,
-    };
-    Some(values)
-}
-
-/// Place and value of the first weight that is not finite.
-pub(super) fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
-    values.iter().position(|value| !value.is_finite()).map(|place| (place, values[place]))
-}
-
-/// As [`first_not_finite`] for the elements in `bytes`, without making them `f32`s first.
-pub(super) fn find_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<(usize, f32)> {
+/// The element type of a tensor that holds weights; `None` for any other.
+pub(super) const fn weight_type(dtype: Dtype) -> Option<DenseType> {
     match dtype {
-        Dtype::BF16 => find(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F16 => find(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
-        _ => find(bytes, f32::from_le_bytes),
+        Dtype::BF16 => Some(DenseType::Bf16),
+        Dtype::F16 => Some(DenseType::F16),
+        Dtype::F32 => Some(DenseType::F32),
+        _ => None,
+    }
+}
+
+/// The little-endian elements in `bytes` as `f32`.
+pub(super) fn to_f32(dtype: DenseType, bytes: &[u8]) -> Vec<f32> {
+    match dtype {
+        DenseType::Bf16 => map(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
+        DenseType::F16 => map(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
+        DenseType::F32 => map(bytes, f32::from_le_bytes),
+    }
+}
+
+/// Place and value of the first of the elements in `bytes` that is not finite.
+pub(super) fn first_not_finite(dtype: DenseType, bytes: &[u8]) -> Option<(usize, f32)> {
+    match dtype {
+        DenseType::Bf16 => find(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
+        DenseType::F16 => find(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
+        DenseType::F32 => find(bytes, f32::from_le_bytes),
     }
 }
 
@@ -55,16 +59,16 @@ mod tests {
         let f16s: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
         let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         for (dtype, bytes) in [(Dtype::BF16, bf16s), (Dtype::F16, f16s), (Dtype::F32, f32s)] {
-            assert_eq!(to_f32(dtype, &bytes).unwrap(), values, "{dtype:?}");
+            assert_eq!(to_f32(weight_type(dtype).unwrap(), &bytes), values, "{dtype:?}");
         }
-        assert!(to_f32(Dtype::I64, &[0; 8]).is_none());
+        assert!(weight_type(Dtype::I64).is_none());
     }
 
     #[test]
     fn what_is_not_finite_is_found() {
         let mut values = vec![0.5_f32; 10_000];
         let bytes = |values: &[f32]| values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
-        let find = |bytes: Vec<u8>| find_not_finite(Dtype::BF16, &bytes);
+        let find = |bytes: Vec<u8>| first_not_finite(DenseType::Bf16, &bytes);
         assert_eq!(find(bytes(&values)), None);
         (values[9_000], values[9_001]) = (f32::INFINITY, f32::NAN);
         assert_eq!(find(bytes(&values)), Some((9_000, f32::INFINITY)));

@@ -112,18 +112,20 @@ impl Checkpoint {
         Err(MixtralError::TensorShape { name: name.to_owned(), path: tensor.path, expected, found })
     }
 
-    /// The tensor `name` of exactly this `shape`, its elements checked where they are mapped.
+    /// The tensor `name` of exactly this `shape` with the type of its elements, which are checked where
+    /// they are mapped.
     ///
     /// # Errors
-    /// As [`Checkpoint::read_f32`].
-    pub fn finite_tensor(&self, name: &str, shape: &[usize]) -> Result<TensorBytes, MixtralError> {
+    /// Those of [`Checkpoint::tensor_of_shape`], or [`MixtralError::TensorType`] unless it is BF16,
+    /// F16 or F32, [`MixtralError::TensorNotFinite`] if an element is infinite or NaN.
+    pub fn weights(&self, name: &str, shape: &[usize]) -> Result<(TensorBytes, DenseType), MixtralError> {
         let tensor = self.tensor_of_shape(name, shape)?;
         let (name, path) = (name.to_owned(), tensor.path.clone());
-        if !matches!(tensor.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
+        let Some(dtype) = convert::weight_type(tensor.dtype) else {
             return Err(MixtralError::TensorType { name, path, found: format!("{:?}", tensor.dtype) });
-        }
-        match convert::find_not_finite(tensor.dtype, &tensor.bytes) {
-            None => Ok(tensor),
+        };
+        match convert::first_not_finite(dtype, &tensor.bytes) {
+            None => Ok((tensor, dtype)),
             Some((element, value)) => Err(MixtralError::TensorNotFinite { name, path, element, value }),
         }
     }
@@ -131,14 +133,9 @@ impl Checkpoint {
     /// The matrix `name` of this `shape`, left where it is mapped.
     ///
     /// # Errors
-    /// As [`Checkpoint::read_f32`].
+    /// As [`Checkpoint::weights`].
     pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<DenseMatrix, MixtralError> {
-        let tensor = self.finite_tensor(name, &shape)?;
-        let dtype = match tensor.dtype {
-            Dtype::BF16 => DenseType::Bf16,
-            Dtype::F16 => DenseType::F16,
-            _ => DenseType::F32,
-        };
+        let (tensor, dtype) = self.weights(name, &shape)?;
         let (name, path) = (name.to_owned(), tensor.path);
         let matrix = DenseMatrix::new(shape[0], shape[1], dtype, tensor.bytes);
         matrix.map_err(|source| MixtralError::Packed {
@@ -150,17 +147,9 @@ impl Checkpoint {
     /// The elements of tensor `name` of this `shape` as `f32`, row-major.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::tensor_of_shape`], or [`MixtralError::TensorType`] unless it is BF16,
-    /// F16 or F32, [`MixtralError::TensorNotFinite`] if an element is infinite or NaN.
+    /// As [`Checkpoint::weights`].
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, MixtralError> {
-        let tensor = self.tensor_of_shape(name, shape)?;
-        let (name, path) = (name.to_owned(), tensor.path);
-        let Some(values) = convert::to_f32(tensor.dtype, &tensor.bytes) else {
-            return Err(MixtralError::TensorType { name, path, found: format!("{:?}", tensor.dtype) });
-        };
-        match convert::first_not_finite(&values) {
-            None => Ok(values),
-            Some((element, value)) => Err(MixtralError::TensorNotFinite { name, path, element, value }),
-        }
+        let (tensor, dtype) = self.weights(name, shape)?;
+        Ok(convert::to_f32(dtype, &tensor.bytes))
     }
 }

@@ -128,6 +128,6 @@ impl ModelFolder {
 /// A tensor of the source, bytes and type unchanged, its elements checked.
 fn copied(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Result<StoredTensor, MixtralError> {
     let name = crate::model::weight(name);
-    let tensor = checkpoint.finite_tensor(&name, shape)?;
+    let (tensor, _) = checkpoint.weights(&name, shape)?;
     Ok(StoredTensor { name, dtype: tensor.dtype, shape: tensor.shape, data: tensor.bytes })
 }

@@ -126,10 +126,9 @@ impl<B: PackedOps> Mixtral<B> {
         activations: &mut Activations,
         mut watch: impl FnMut(&Tensor<B, 2>, Option<&[f32]>),
     ) -> Result<Tensor<B, 2>, MixtralError> {
-        let ids = check_tokens(tokens, self.config.vocab_size)?;
+        let mut hidden = self.embedded(tokens)?;
         cache.check(&self.config, tokens.len())?;
         let len = tokens[0].len();
-        let mut hidden = embed::<B>(&self.embed_tokens, &ids);
         watch(&hidden, None);
         let past = cache.len();
         let angles = self.rope.angles(past..past + len, &self.device);
@@ -142,9 +141,9 @@ impl<B: PackedOps> Mixtral<B> {
         Ok(hidden)
     }
 
-    /// The embedded tokens, `[tokens, hidden]`.
-    pub(crate) fn embedded(&self, tokens: &[u32]) -> Result<Tensor<B, 2>, MixtralError> {
-        let ids = check_tokens(&[tokens], self.config.vocab_size)?;
+    /// The embedded tokens of all sequences, `[batch · len, hidden]`.
+    pub(crate) fn embedded(&self, tokens: &[&[u32]]) -> Result<Tensor<B, 2>, MixtralError> {
+        let ids = check_tokens(tokens, self.config.vocab_size)?;
         Ok(embed::<B>(&self.embed_tokens, &ids))
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::backend::Backend;
-use super::dense::halved;
+use super::dense::dot;
 use crate::KernelError;
 
 /// The tensors of a decode step: queries of the new token, and caches of which a range of positions
@@ -85,7 +85,7 @@ impl DecodeAttention<'_> {
 const POSITIONS: usize = 16;
 /// Features of a head that are summed up at a time.
 const FEATURES: usize = 64;
-/// Independent partial sums of a dot product.
+/// Independent partial sums of a dot product: few, as heads are narrow.
 const PARTIAL_SUMS: usize = 16;
 
 /// Attention of the query heads that share one cache, in plain code: each backend compiles it for its
@@ -96,7 +96,7 @@ pub(super) fn attend(queries: &[f32], keys: &[f32], values: &[f32], width: usize
     let mut scores = vec![0.0; queries.len() / width * positions];
     for (position, key) in keys.chunks_exact(width).enumerate() {
         for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(positions)) {
-            scores[position] = dot(query, key) * scale;
+            scores[position] = dot::<PARTIAL_SUMS>(query, key) * scale;
         }
     }
     out.fill(0.0);
@@ -138,19 +138,4 @@ fn add_weighted(weights: &[f32], values: &[f32], out: &mut [f32]) {
     for (weight, row) in weights.iter().zip(values.chunks_exact(width)) {
         rest.iter_mut().zip(&row[first_rest..]).for_each(|(out, value)| *out += weight * value);
     }
-}
-
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTIAL_SUMS>(), b.as_chunks::<PARTIAL_SUMS>());
-    let mut sums = [0.0; PARTIAL_SUMS];
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..PARTIAL_SUMS {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
-        *sum += a * b;
-    }
-    halved(sums)
 }

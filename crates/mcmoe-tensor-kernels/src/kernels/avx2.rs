@@ -4,15 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::attention;
-use super::backend::{Kernels, Lanes};
-use super::dense::{self, DenseMatrix, PARTIAL_SUMS, Sums};
-use super::float;
-use super::inputs::{self, COMPANY, FloatInputs, Int8Inputs, Word};
+use super::backend::Lanes;
+use super::dense::{Bf16s, PARTIAL_SUMS, Sums};
+use super::inputs::{COMPANY, Int8Inputs, Word};
+use super::x86::kernels_for;
 use crate::BitWidth;
-use crate::packed::block;
 use crate::packed::{Group, Line, Tile};
-use crate::shape::{BLOCK_STEPS, LINE};
+use crate::shape::BLOCK_STEPS;
 
 /// Rows 0 to 7 and rows 8 to 15.
 type Halves = [__m256i; 2];
@@ -28,60 +26,12 @@ impl Avx2 {
     }
 }
 
-impl Kernels for Avx2 {
-    fn name(&self) -> &'static str {
-        "avx2"
-    }
+kernels_for!(Avx2, "avx2", "avx2,f16c");
 
-    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32) {
-        // SAFETY: a value of this type exists only where the CPU has the features.
-        unsafe { round(x, values) }
-    }
-
-    fn int8(&self, tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
-        // SAFETY: a value of this type exists only where the CPU has the features.
-        unsafe { int8(tile, x, out) }
-    }
-
-    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
-        // SAFETY: a value of this type exists only where the CPU has the features.
-        unsafe { float(tile, x, out) }
-    }
-
-    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-        // SAFETY: a value of this type exists only where the CPU has the features.
-        unsafe { dense(matrix, tile, x, out) }
-    }
-
-    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
-        // SAFETY: a value of this type exists only where the CPU has the features.
-        unsafe { attend(queries, keys, values, width, out) }
-    }
-}
-
-#[target_feature(enable = "avx2,f16c")]
-fn round(x: &[f32], values: &mut [i8]) -> (f32, f32) {
-    inputs::round_group(x, values)
-}
-
-#[target_feature(enable = "avx2,f16c")]
-fn float(tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
-    float::tile(tile, x, out);
-}
-
-#[target_feature(enable = "avx2,f16c")]
-fn attend(queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
-    attention::attend(queries, keys, values, width, out);
-}
-
-#[target_feature(enable = "avx2,f16c")]
-fn dense(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-    dense::tile(matrix, tile, x, out, Some(|sums: &mut Sums, a: &_, x: &_| add_bf16(sums, a, x)));
-}
-
+/// See [`super::dense::add_bf16`].
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn add_bf16(sums: &mut Sums, elements: &[[[u8; 2]; PARTIAL_SUMS]], x: &[Sums]) {
+fn add_bf16(sums: &mut Sums, elements: &[Bf16s], x: &[Sums]) {
     let mut lanes = [_mm256_setzero_ps(); PARTIAL_SUMS / 8];
     for (elements, x) in elements.iter().zip(x) {
         let (elements, x) = (elements.as_chunks::<8>().0, x.as_chunks::<8>().0);
@@ -111,13 +61,10 @@ fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn groups<const WIDE: bool>(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
-    let bits = tile.shape().bits();
-    let mut unpacked: Vec<[Line; BLOCK_STEPS]> = Vec::new();
+    let mut unpacked = Vec::new();
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
-        let blocks = group.codes.chunks_exact(bits.bits() as usize);
-        unpacked.resize(blocks.len(), [[0; LINE]; BLOCK_STEPS]);
-        blocks.zip(&mut unpacked).for_each(|(lines, steps)| block::unpack(bits, lines, steps));
+        group.unpack_into(&mut unpacked);
         let (together, alone) = out.as_chunks_mut::<COMPANY>();
         for (company, out) in together.iter_mut().enumerate() {
             let words = x.together(company, index).as_chunks().0;

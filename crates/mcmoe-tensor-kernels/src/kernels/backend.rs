@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::dense::DenseMatrix;
-use super::inputs::{FloatInputs, Inputs, Int8Inputs};
+use super::dense::{self, DenseMatrix};
+use super::inputs::{self, FloatInputs, Inputs, Int8Inputs};
+use super::{attention, float};
 use crate::KernelError;
 use crate::packed::Tile;
 use crate::shape::TILE_ROWS;
@@ -18,20 +19,31 @@ pub(super) trait Kernels: Send + Sync {
     /// The name by which users force it.
     fn name(&self) -> &'static str;
 
-    /// Rounds a group of activations ([`super::inputs::round_group`]).
-    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32);
-
     /// Adds the product of a tile with each token to its lanes.
     fn int8(&self, tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]);
 
+    // The rest is plain code, compiled for the instructions that every CPU has; backends with more
+    // compile it for theirs.
+
+    /// Rounds a group of activations ([`inputs::round_group`]).
+    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32) {
+        inputs::round_group(x, values)
+    }
+
     /// Adds the product of a tile with each token to its lanes.
-    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]);
+    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
+        float::tile(tile, x, out);
+    }
 
     /// Products of the 16 rows from `16 · tile` with each token, `[tokens, cols]`.
-    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]);
+    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
+        dense::tile(matrix, tile, x, out, dense::add_bf16);
+    }
 
-    /// Attention of query heads that share one cache ([`super::attention::attend`]).
-    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]);
+    /// Attention of query heads that share one cache ([`attention::attend`]).
+    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+        attention::attend(queries, keys, values, width, out);
+    }
 }
 
 /// An instruction set that this CPU has, with its kernels.

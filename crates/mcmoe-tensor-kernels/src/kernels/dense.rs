@@ -120,26 +120,28 @@ fn read_into<T: Copy>(elements: &[T], read: impl Fn(T) -> f32, values: &mut [f32
 
 /// Partial sums of a dot product: element `i` goes to sum `i % 64`.
 pub(super) type Sums = [f32; PARTIAL_SUMS];
+/// As many little-endian BF16 elements.
+pub(super) type Bf16s = [[u8; 2]; PARTIAL_SUMS];
 
 /// Products of the rows of a tile with each token, in plain code: each backend compiles it for its
 /// instructions.
 ///
-/// `add_bf16` adds the products of whole chunks of BF16 elements, where the backend does it in one go.
+/// `add_bf16` adds the products of whole chunks of BF16 elements ([`add_bf16`]).
 #[inline(always)]
 pub(super) fn tile(
     matrix: &DenseMatrix,
     tile: usize,
     x: &[f32],
     out: &mut [Lanes],
-    add_bf16: Option<impl Fn(&mut Sums, &[[[u8; 2]; PARTIAL_SUMS]], &[Sums])>,
+    add_bf16: impl Fn(&mut Sums, &[Bf16s], &[Sums]),
 ) {
     let rows = tile * TILE_ROWS..matrix.rows.min((tile + 1) * TILE_ROWS);
-    if let ([out], DenseType::Bf16, Some(add)) = (&mut *out, matrix.dtype, add_bf16) {
+    if let ([out], DenseType::Bf16) = (&mut *out, matrix.dtype) {
         for (lane, row) in rows.enumerate() {
             let (chunks, rest) = matrix.row_bytes(row).as_chunks().0.as_chunks();
             let (x, x_rest) = x.as_chunks();
             let mut sums = [0.0; PARTIAL_SUMS];
-            add(&mut sums, chunks, x);
+            add_bf16(&mut sums, chunks, x);
             for ((sum, element), x) in sums.iter_mut().zip(rest).zip(x_rest) {
                 *sum += from_bf16(*element) * x;
             }
@@ -151,20 +153,28 @@ pub(super) fn tile(
     for (lane, row) in rows.enumerate() {
         matrix.row_into(row, &mut values);
         for (out, x) in out.iter_mut().zip(x.chunks_exact(matrix.cols)) {
-            out[lane] = dot(&values, x);
+            out[lane] = dot::<PARTIAL_SUMS>(&values, x);
         }
     }
 }
 
-/// What backends without an instruction of their own give to [`tile`].
-pub(super) type NoBf16 = fn(&mut Sums, &[[[u8; 2]; PARTIAL_SUMS]], &[Sums]);
-
+/// Adds the products of whole chunks of BF16 elements, in plain code.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTIAL_SUMS>(), b.as_chunks::<PARTIAL_SUMS>());
-    let mut sums = [0.0; PARTIAL_SUMS];
-    for (a, b) in a.iter().zip(b) {
+pub(super) fn add_bf16(sums: &mut Sums, elements: &[Bf16s], x: &[Sums]) {
+    for (elements, x) in elements.iter().zip(x) {
         for i in 0..PARTIAL_SUMS {
+            sums[i] += from_bf16(elements[i]) * x[i];
+        }
+    }
+}
+
+/// `Σ a b` in `N` partial sums, a power of two of them.
+#[inline(always)]
+pub(super) fn dot<const N: usize>(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<N>(), b.as_chunks::<N>());
+    let mut sums = [0.0; N];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..N {
             sums[i] += a[i] * b[i];
         }
     }
@@ -176,7 +186,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// The sum of partial sums, a power of two of them: halved again and again.
 #[inline(always)]
-pub(super) fn halved<const N: usize>(mut sums: [f32; N]) -> f32 {
+fn halved<const N: usize>(mut sums: [f32; N]) -> f32 {
     let mut width = N;
     while width > 1 {
         width /= 2;

@@ -24,6 +24,8 @@ mod regions;
 mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use attention::DecodeAttention;
 pub use backend::Backend;

@@ -4,15 +4,12 @@
 
 use std::arch::aarch64::*;
 
-use super::attention;
 use super::backend::{Kernels, Lanes};
-use super::dense::{self, DenseMatrix};
-use super::float;
-use super::inputs::{self, COMPANY, FloatInputs, Int8Inputs, Word};
+use super::inputs::{COMPANY, Int8Inputs, Word};
+use super::scalar;
 use crate::BitWidth;
-use crate::packed::block;
 use crate::packed::{Group, Line, Tile};
-use crate::shape::{BLOCK_STEPS, LINE, TILE_ROWS};
+use crate::shape::TILE_ROWS;
 
 /// What is taken from codes of 8 bits to make them signed, and given back as `BIAS · Σ value`.
 const BIAS: u8 = 128;
@@ -35,43 +32,21 @@ impl Kernels for Neon {
         "neon"
     }
 
-    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32) {
-        inputs::round_group(x, values)
-    }
-
     fn int8(&self, tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
         // SAFETY: a value of this type exists only where the CPU has the feature.
         unsafe { int8(tile, x, out) }
-    }
-
-    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
-        // Plain code: NEON belongs to every aarch64 target.
-        float::tile(tile, x, out);
-    }
-
-    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-        dense::tile(matrix, tile, x, out, None::<dense::NoBf16>);
-    }
-
-    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
-        attention::attend(queries, keys, values, width, out);
     }
 }
 
 /// Codes are unpacked once a group and used for all tokens, some at a time.
 #[target_feature(enable = "neon")]
 fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
-    let bits = tile.shape().bits();
-    let mut unpacked: Vec<[Line; BLOCK_STEPS]> = Vec::new();
+    let mut unpacked = Vec::new();
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
-        let blocks = group.codes.chunks_exact(bits.bits() as usize);
-        unpacked.resize(blocks.len(), [[0; LINE]; BLOCK_STEPS]);
-        for (lines, steps) in blocks.zip(&mut unpacked) {
-            block::unpack(bits, lines, steps);
-            if bits == BitWidth::B8 {
-                steps.as_flattened_mut().iter_mut().for_each(|code| *code ^= BIAS);
-            }
+        group.unpack_into(&mut unpacked);
+        if group.bits() == BitWidth::B8 {
+            unpacked.as_flattened_mut().as_flattened_mut().iter_mut().for_each(|code| *code ^= BIAS);
         }
         let (together, alone) = out.as_chunks_mut::<COMPANY>();
         let steps = unpacked.as_flattened();
@@ -107,7 +82,10 @@ fn multiply<const T: usize>(
     let bias = if group.bits() == BitWidth::B8 { BIAS } else { 0 };
     let params = group.params();
     for t in 0..T {
-        finish(&mut out[t], &sums[t], bias, &params, x.params(first + t, index));
+        let (x_scale, x_sum) = x.params(first + t, index);
+        let given_back = i32::from(bias) * x_sum as i32;
+        let sums = to_lanes(&sums[t]).map(|sum| sum.wrapping_add(given_back));
+        scalar::finish(&mut out[t], &sums, &params, (x_scale, x_sum));
     }
 }
 
@@ -124,24 +102,14 @@ fn add_step(sums: &mut Quarters, codes: &Line, word: Word) {
     }
 }
 
-/// Adds `scale_w scale_x (Σ code · value − zero Σ value)`.
+/// The sums of products of all rows.
 #[inline]
 #[target_feature(enable = "neon")]
-fn finish(
-    out: &mut Lanes,
-    products: &Quarters,
-    bias: u8,
-    [scales, zeros]: &[Lanes; 2],
-    (x_scale, x_sum): (f32, f32),
-) {
+fn to_lanes(products: &Quarters) -> [i32; TILE_ROWS] {
     let mut sums = [0; TILE_ROWS];
     for (sums, products) in sums.as_chunks_mut::<4>().0.iter_mut().zip(products) {
         // SAFETY: 4 integers are written, and the store needs no alignment.
         unsafe { vst1q_s32(sums.as_mut_ptr(), *products) };
     }
-    let given_back = i32::from(bias) * x_sum as i32;
-    for lane in 0..TILE_ROWS {
-        let sum = sums[lane].wrapping_add(given_back);
-        out[lane] += (scales[lane] * x_scale) * (sum as f32 - zeros[lane] * x_sum);
-    }
+    sums
 }

@@ -1,10 +1,7 @@
 //! The plain kernels: the definition that every other backend equals bit for bit.
 
-use super::attention;
 use super::backend::{Kernels, Lanes};
-use super::dense::{self, DenseMatrix};
-use super::float;
-use super::inputs::{self, COMPANY, FloatInputs, Int8Inputs, Word};
+use super::inputs::{COMPANY, Int8Inputs, Word};
 use crate::packed::{Line, Tile};
 use crate::shape::{STEP_COLS, TILE_ROWS};
 
@@ -13,10 +10,6 @@ pub(super) struct Scalar;
 impl Kernels for Scalar {
     fn name(&self) -> &'static str {
         "scalar"
-    }
-
-    fn round(&self, x: &[f32], values: &mut [i8]) -> (f32, f32) {
-        inputs::round_group(x, values)
     }
 
     fn int8(&self, tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
@@ -40,18 +33,6 @@ impl Kernels for Scalar {
             }
         }
     }
-
-    fn float(&self, tile: Tile<'_>, x: &FloatInputs, out: &mut [Lanes]) {
-        float::tile(tile, x, out);
-    }
-
-    fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
-        dense::tile(matrix, tile, x, out, None::<dense::NoBf16>);
-    }
-
-    fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
-        attention::attend(queries, keys, values, width, out);
-    }
 }
 
 fn add_step(sums: &mut [i32; TILE_ROWS], codes: &Line, word: Word) {
@@ -61,7 +42,7 @@ fn add_step(sums: &mut [i32; TILE_ROWS], codes: &Line, word: Word) {
 }
 
 /// Adds `Σ w x` of a group, given `Σ code · value`: `scale_w scale_x (Σ code · value − zero Σ value)`.
-fn finish(
+pub(super) fn finish(
     out: &mut Lanes,
     sums: &[i32; TILE_ROWS],
     [scales, zeros]: &[Lanes; 2],

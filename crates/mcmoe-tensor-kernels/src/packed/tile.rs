@@ -74,6 +74,16 @@ impl Group<'_> {
         }
     }
 
+    /// Unpacks all blocks, in the place of what `blocks` held.
+    #[inline(always)]
+    pub(crate) fn unpack_into(&self, blocks: &mut Vec<[Line; BLOCK_STEPS]>) {
+        let packed = self.codes.chunks_exact(self.bits.bits() as usize);
+        blocks.resize(packed.len(), [[0; LINE]; BLOCK_STEPS]);
+        for (lines, steps) in packed.zip(blocks) {
+            block::unpack(self.bits, lines, steps);
+        }
+    }
+
     /// The unpacked codes of each step.
     pub(crate) fn for_each_step(&self, mut visit: impl FnMut(usize, &Line)) {
         self.for_each_block(|block, steps| {
