@@ -14,31 +14,34 @@ use crate::linalg::inverse_factor;
 use crate::quantized::{Draft, RowMut};
 use crate::{Fallback, Grid, Hessian, Matrix, QuantError, QuantOptions, rtn};
 
-/// Rows a task carries through all columns.
-const ROWS_A_TASK: usize = 16;
+/// Rows that a task carries through all columns: the more, the less often the factor is read.
+const ROWS_A_TASK: [usize; 2] = [16, 128];
 /// How often a Hessian that is not positive definite gets ten times the ridge.
 const RIDGE_TRIES: usize = 4;
 
+/// Quantizes matrices that read the same inputs; their Hessian is factored once.
 pub(crate) fn quantize(
-    weight: Matrix<'_>,
+    weights: &[Matrix<'_>],
     hessian: &Hessian,
-    shape: PackedShape,
     options: &QuantOptions,
-) -> Result<(PackedMatrix, Option<Fallback>), QuantError> {
+) -> Result<Vec<(PackedMatrix, Option<Fallback>)>, QuantError> {
+    let nearest = |fallback| {
+        let quantize = |weight: &Matrix<'_>| Ok((rtn::quantize(*weight, options)?, Some(fallback)));
+        weights.iter().map(quantize).collect()
+    };
     let mean = hessian.mean_diagonal();
     if !mean.is_finite() {
         return Err(QuantError::HessianNotFinite);
     }
     if hessian.tokens() == 0 || mean == 0.0 {
-        return Ok((rtn::quantize(weight, shape, options)?, Some(Fallback::NoTokens)));
+        return nearest(Fallback::NoTokens);
     }
     let few = hessian.tokens() < hessian.features();
     let Some(factor) = damped_factor(hessian, options.damping) else {
-        return Ok((rtn::quantize(weight, shape, options)?, Some(Fallback::Singular)));
+        return nearest(Fallback::Singular);
     };
     let fallback = few.then_some(Fallback::FewTokens { tokens: hessian.tokens() });
-    let packed = sweep(weight, &factor, shape, options)?;
-    Ok((packed, fallback))
+    weights.iter().map(|weight| Ok((sweep(*weight, &factor, options)?, fallback))).collect()
 }
 
 /// The factor with enough ridge. Fewer tokens than features leave directions that no token has seen;
@@ -53,12 +56,14 @@ fn damped_factor(hessian: &Hessian, damping: f32) -> Option<Vec<f32>> {
 fn sweep(
     weight: Matrix<'_>,
     factor: &[f32],
-    shape: PackedShape,
     options: &QuantOptions,
 ) -> Result<PackedMatrix, QuantError> {
+    let shape = options.shape(weight)?;
+    let [least, most] = ROWS_A_TASK;
+    let rows_a_task = (shape.rows() / (4 * rayon::current_num_threads())).clamp(least, most);
     let mut draft = Draft::new(shape);
     let mut rows = draft.rows_mut();
-    let tasks = rows.par_chunks_mut(ROWS_A_TASK).zip(weight.data().par_chunks(ROWS_A_TASK * shape.cols()));
+    let tasks = rows.par_chunks_mut(rows_a_task).zip(weight.data().par_chunks(rows_a_task * shape.cols()));
     tasks.for_each(|(rows, weights)| Task { weights: weights.to_vec(), factor, shape, options }.run(rows));
     drop(rows);
     draft.pack()

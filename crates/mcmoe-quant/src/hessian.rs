@@ -1,9 +1,10 @@
 //! The second moment of a layer's inputs.
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 
 use crate::QuantError;
+use crate::linalg::parallelism;
 
 /// `H = (2/n) Σ x xᵀ` over `n` calibration tokens: how much an error in each weight of a row hurts.
 ///
@@ -41,8 +42,7 @@ impl Hessian {
             let x = MatRef::from_row_major_slice(inputs, tokens, features);
             let sum = MatMut::from_row_major_slice_mut(&mut self.sum, features, features);
             let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-            // One thread here: sums must not depend on how many there are. Callers run experts abreast.
-            matmul(sum, lower, Accum::Add, x.transpose(), full, x, full, 1.0, Par::Seq);
+            matmul(sum, lower, Accum::Add, x.transpose(), full, x, full, 1.0, parallelism(features));
         }
         self.tokens += tokens;
         Ok(())
@@ -65,6 +65,32 @@ impl Hessian {
     pub fn get(&self, i: usize, j: usize) -> f32 {
         let scale = 2.0 / self.tokens.max(1) as f32;
         scale * self.sum[i.max(j) * self.features + i.min(j)]
+    }
+
+    /// `tr(M H Mᵀ)` for the rows of `m`, `[rows, features]` row-major.
+    pub(crate) fn energy(&self, m: &[f32]) -> f64 {
+        /// Rows whose products with the Hessian are held at a time.
+        const ROWS: usize = 1024;
+        let n = self.features;
+        let sum = MatRef::from_row_major_slice(&self.sum, n, n);
+        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+        let mut product = vec![0.0; n * ROWS.min(m.len() / n)];
+        let mut total = 0.0;
+        for m in m.chunks(ROWS * n) {
+            let (rows, product) = (m.len() / n, &mut product[..m.len()]);
+            let target = MatMut::from_row_major_slice_mut(product, rows, n);
+            let lhs = MatRef::from_row_major_slice(m, rows, n);
+            // Half the work: what lies below the diagonal counts twice.
+            matmul(target, full, Accum::Replace, lhs, full, sum, lower, 1.0, parallelism(n));
+            for (product, m) in product.chunks_exact(n).zip(m.chunks_exact(n)) {
+                let of_column = |(j, (&p, &m)): (usize, (&f32, &f32))| {
+                    let diagonal = self.sum[j * n + j] * m;
+                    f64::from(m) * (2.0 * f64::from(p) - f64::from(diagonal))
+                };
+                total += product.iter().zip(m).enumerate().map(of_column).sum::<f64>();
+            }
+        }
+        total * 2.0 / self.tokens.max(1) as f64
     }
 
     /// Mean of the diagonal.
@@ -91,6 +117,21 @@ mod tests {
                 assert!((hessian.get(i, j) - 2.0 / 7.0 * sum).abs() < 1e-5);
             }
         }
+    }
+
+    #[test]
+    fn energy_is_the_trace() {
+        let (features, rows) = (6, 5);
+        let inputs: Vec<f32> = (0..9 * features).map(|i| ((i * 31 % 17) as f32 - 8.0) / 4.0).collect();
+        let mut hessian = Hessian::new(features);
+        hessian.add(&inputs).unwrap();
+        let m: Vec<f32> = (0..rows * features).map(|i| ((i * 13 % 11) as f32 - 5.0) / 3.0).collect();
+        // H = 2/n Σ x xᵀ, so the trace is 2/n Σ (m·x)² over rows and tokens.
+        let product = |m: &[f32], x: &[f32]| m.iter().zip(x).map(|(m, x)| f64::from(m * x)).sum::<f64>();
+        let tokens = inputs.chunks(features);
+        let expected: f64 = tokens.flat_map(|x| m.chunks(features).map(move |m| product(m, x).powi(2))).sum();
+        let expected = expected * 2.0 / 9.0;
+        assert!((hessian.energy(&m) / expected - 1.0).abs() < 1e-5, "{} {expected}", hessian.energy(&m));
     }
 
     #[test]

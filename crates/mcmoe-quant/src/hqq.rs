@@ -8,7 +8,7 @@ use mcmoe_tensor_kernels::{PackedMatrix, PackedShape};
 use rayon::prelude::*;
 
 use crate::quantized::Draft;
-use crate::{Grid, Matrix, QuantError};
+use crate::{Grid, Matrix, QuantError, QuantOptions};
 
 const NORM: f32 = 0.7;
 const BETA: f32 = 10.0;
@@ -17,7 +17,8 @@ const ITERATIONS: usize = 20;
 /// Largest inverse scale, for groups that are nearly constant.
 const MAX_INVERSE_SCALE: f32 = 2e4;
 
-pub(crate) fn quantize(weight: Matrix<'_>, shape: PackedShape) -> Result<PackedMatrix, QuantError> {
+pub(crate) fn quantize(weight: Matrix<'_>, options: &QuantOptions) -> Result<PackedMatrix, QuantError> {
+    let shape = options.shape(weight)?;
     let max_code = f32::from(shape.bits().max_code());
     let mut groups: Vec<Group<'_>> = weight
         .data()

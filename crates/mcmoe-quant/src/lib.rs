@@ -55,5 +55,5 @@ pub use mcmoe_tensor_kernels::{
     SharedBytes, matmul,
 };
 pub use options::{Method, QuantOptions};
-pub use quantize::quantize;
+pub use quantize::{quantize, quantize_all};
 pub use report::{ErrorReport, Fallback, Quantized};

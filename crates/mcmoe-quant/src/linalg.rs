@@ -3,32 +3,37 @@
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Mat, Par, Spec};
+use faer::{Mat, MatMut, Par, Spec};
 
 use crate::Hessian;
+
+/// Matrices from this side on are worth all threads; smaller ones are worked on side by side.
+const SIDE_FOR_ALL_THREADS: usize = 2048;
+
+/// How many threads work on a matrix with sides of `side`. Results are the same bits on any number: the
+/// products of faer split rows and columns, never sums.
+pub(crate) fn parallelism(side: usize) -> Par {
+    if side < SIDE_FOR_ALL_THREADS { Par::Seq } else { Par::rayon(0) }
+}
 
 /// Upper-triangular `U` with `(H + λI)⁻¹ = Uᵀ U`, row-major, or `None` if the matrix is not positive
 /// definite in `f32`.
 ///
 /// Factoring `H` with rows and columns reversed, `P H P = L Lᵀ`, gives `U = P L⁻¹ P` at once: one
-/// Cholesky and one triangular inverse, and never the inverse of `H` itself.
+/// Cholesky and one triangular inverse, and never the inverse of `H` itself. Reversing a row-major square
+/// matrix in both directions is reversing its elements.
 pub(crate) fn inverse_factor(hessian: &Hessian, ridge: f32) -> Option<Vec<f32>> {
-    let n = hessian.features();
+    let (n, par) = (hessian.features(), parallelism(hessian.features()));
     let mut lower = Mat::from_fn(n, n, |i, j| {
         let value = if i >= j { hessian.get(n - 1 - i, n - 1 - j) } else { 0.0 };
         if i == j { value + ridge } else { value }
     });
-    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f32>(n, Par::Seq, Spec::default()));
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f32>(n, par, Spec::default()));
     let stack = MemStack::new(&mut memory);
-    cholesky_in_place(lower.as_mut(), Default::default(), Par::Seq, stack, Spec::default()).ok()?;
-    let mut inverse = Mat::<f32>::zeros(n, n);
-    invert_lower_triangular(inverse.as_mut(), lower.as_ref(), Par::Seq);
+    cholesky_in_place(lower.as_mut(), Default::default(), par, stack, Spec::default()).ok()?;
     let mut factor = vec![0.0; n * n];
-    for (i, row) in factor.chunks_exact_mut(n).enumerate() {
-        for (j, value) in row.iter_mut().enumerate().skip(i) {
-            *value = inverse[(n - 1 - i, n - 1 - j)];
-        }
-    }
+    invert_lower_triangular(MatMut::from_row_major_slice_mut(&mut factor, n, n), lower.as_ref(), par);
+    factor.reverse();
     factor.iter().all(|value| value.is_finite()).then_some(factor)
 }
 
@@ -51,6 +56,24 @@ mod tests {
                 let entry: f32 = (0..n).map(|k| (hessian.get(i, k) + ridge(i, k)) * inverse(k, j)).sum();
                 assert!((entry - f32::from(u8::from(i == j))).abs() < 2e-3, "{i} {j} {entry}");
             }
+        }
+    }
+
+    #[test]
+    fn large_factors_do_not_depend_on_threads() {
+        let n = SIDE_FOR_ALL_THREADS;
+        let inputs: Vec<f32> = (0..n * 40).map(|i| ((i * i % 1009 * 29 % 103) as f32 - 51.0) / 51.0).collect();
+        let factor = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut hessian = Hessian::new(n);
+                hessian.add(&inputs).unwrap();
+                (inverse_factor(&hessian, 0.5).unwrap(), hessian.energy(&inputs))
+            })
+        };
+        let one = factor(1);
+        for threads in [2, 3] {
+            assert!(factor(threads) == one, "{threads} threads");
         }
     }
 

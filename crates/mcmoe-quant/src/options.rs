@@ -1,8 +1,8 @@
 //! How to quantize.
 
-use mcmoe_tensor_kernels::{BitWidth, KernelError};
+use mcmoe_tensor_kernels::{BitWidth, KernelError, PackedShape};
 
-use crate::GridSearch;
+use crate::{GridSearch, Matrix};
 
 /// The quantizer to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,11 @@ impl QuantOptions {
             damping: 0.01,
             block_size: 128,
         })
+    }
+
+    /// The packed shape that `weight` gets.
+    pub(crate) fn shape(&self, weight: Matrix<'_>) -> Result<PackedShape, KernelError> {
+        PackedShape::new(weight.rows(), weight.cols(), self.bits, self.group_size)
     }
 
     /// Sets the quantizer.

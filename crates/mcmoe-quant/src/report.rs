@@ -1,7 +1,5 @@
 //! How well a matrix was kept.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
 use mcmoe_tensor_kernels::PackedMatrix;
 
 use crate::{Hessian, Matrix};
@@ -55,7 +53,7 @@ pub(crate) fn report(
     let seen = hessian.filter(|hessian| hessian.tokens() > 0);
     ErrorReport {
         weight_error: ratio(square_sum(&error), square_sum(weight.data())),
-        output_error: seen.map(|h| ratio(energy(&error, h), energy(weight.data(), h))),
+        output_error: seen.map(|h| ratio(h.energy(&error), h.energy(weight.data()))),
         fallback,
     }
 }
@@ -66,15 +64,4 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 fn square_sum(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v) * f64::from(v)).sum()
-}
-
-/// `tr(M H Mᵀ)` for `M` of rows as long as `H`.
-fn energy(rows: &[f32], hessian: &Hessian) -> f64 {
-    let n = hessian.features();
-    let count = rows.len() / n;
-    let m = MatRef::from_row_major_slice(rows, count, n);
-    let h = Mat::from_fn(n, n, |i, j| hessian.get(i, j));
-    let mut product = Mat::<f32>::zeros(count, n);
-    matmul(product.as_mut(), Accum::Replace, m, h.as_ref(), 1.0, Par::Seq);
-    (0..n).map(|j| (0..count).map(|i| f64::from(product[(i, j)] * m[(i, j)])).sum::<f64>()).sum()
 }

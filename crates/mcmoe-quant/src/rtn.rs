@@ -1,6 +1,6 @@
 //! Round to nearest: every group on its best grid, no data needed.
 
-use mcmoe_tensor_kernels::{PackedMatrix, PackedShape};
+use mcmoe_tensor_kernels::PackedMatrix;
 use rayon::prelude::*;
 
 use crate::quantized::Draft;
@@ -8,9 +8,9 @@ use crate::{Grid, Matrix, QuantError, QuantOptions};
 
 pub(crate) fn quantize(
     weight: Matrix<'_>,
-    shape: PackedShape,
     options: &QuantOptions,
 ) -> Result<PackedMatrix, QuantError> {
+    let shape = options.shape(weight)?;
     let mut draft = Draft::new(shape);
     let rows = draft.rows_mut().into_par_iter();
     rows.zip(weight.data().par_chunks_exact(weight.cols())).for_each(|(mut row, weights)| {

@@ -5,6 +5,7 @@ mod synthetic;
 mod tile;
 
 use half::f16;
+use rayon::prelude::*;
 
 pub(crate) use block::Line;
 pub(crate) use tile::{Group, Tile};
@@ -48,9 +49,9 @@ impl PackedMatrix {
             }
         }
         let mut bytes = vec![0; shape.total_bytes()];
-        for (tile, lines) in bytes.chunks_exact_mut(shape.tile_bytes()).enumerate() {
+        bytes.par_chunks_exact_mut(shape.tile_bytes()).enumerate().for_each(|(tile, lines)| {
             pack_tile(&shape, tile * TILE_ROWS, [scales, zeros], codes, lines.as_chunks_mut().0);
-        }
+        });
         Ok(Self { shape, bytes: bytes.into() })
     }
 
@@ -126,38 +127,37 @@ impl PackedMatrix {
 
     /// The codes of the whole matrix, one byte each, row-major.
     pub fn unpack_codes(&self) -> Vec<u8> {
-        let mut codes = vec![0; self.shape.weights()];
-        self.for_each_code(|row, col, _, code| codes[row * self.shape.cols() + col] = code);
-        codes
+        self.map_codes(|_, code| code)
     }
 
     /// The weights the matrix stands for, `f32`, row-major.
     pub fn dequantize(&self) -> Vec<f32> {
-        let mut weights = vec![0.0; self.shape.weights()];
-        self.for_each_code(|row, col, (scale, zero), code| {
-            weights[row * self.shape.cols() + col] = scale * (f32::from(code) - zero);
-        });
-        weights
+        self.map_codes(|(scale, zero), code| scale * (f32::from(code) - zero))
     }
 
-    /// Visits every weight: its row, its column, its scale and zero point, its code.
-    fn for_each_code(&self, mut visit: impl FnMut(usize, usize, (f32, f32), u8)) {
-        let (rows, cols) = (self.shape.rows(), self.shape.cols());
-        for (tile, view) in self.tiles().enumerate() {
+    /// What `value` makes of every weight's scale and zero point and its code, row-major.
+    fn map_codes<T: Copy + Default + Send>(&self, value: impl Fn((f32, f32), u8) -> T + Sync) -> Vec<T> {
+        let cols = self.shape.cols();
+        let mut values = vec![T::default(); self.shape.weights()];
+        values.par_chunks_mut(TILE_ROWS * cols).enumerate().for_each(|(tile, values)| {
+            let view = self.tile(tile);
             for index in 0..self.shape.groups() {
-                let (group, start) = (view.group(index), self.shape.group_range(index).start);
+                let (group, range) = (view.group(index), self.shape.group_range(index));
                 let params = group.params();
                 group.for_each_step(|step, codes| {
-                    for (at, &code) in codes.iter().enumerate() {
-                        let lane = at / STEP_COLS;
-                        let (row, col) = (tile * TILE_ROWS + lane, start + step * STEP_COLS + at % STEP_COLS);
-                        if row < rows && col < cols {
-                            visit(row, col, (params[0][lane], params[1][lane]), code);
+                    let start = range.start + step * STEP_COLS;
+                    let width = cols.saturating_sub(start).min(STEP_COLS);
+                    let lanes = codes.chunks_exact(STEP_COLS).zip(values.chunks_exact_mut(cols)).enumerate();
+                    for (lane, (codes, row)) in lanes {
+                        let params = (params[0][lane], params[1][lane]);
+                        for (target, &code) in row[cols.min(start)..][..width].iter_mut().zip(codes) {
+                            *target = value(params, code);
                         }
                     }
                 });
             }
-        }
+        });
+        values
     }
 
     /// Tile `tile` for kernels.
