@@ -11,6 +11,7 @@
 //! | [`mixtral`] | `mcmoe-mixtral` | the model, calibration, compression, evaluation, generation |
 //!
 //! `examples/quickstart.rs` goes from a dense model to generated text with these libraries alone.
+//! `examples/mixtral_8x7b.rs` and `examples/mixtral_8x22b.rs` do so at true size, with or without a download.
 #![forbid(unsafe_code)]
 
 pub use mcmoe_allocator as allocator;

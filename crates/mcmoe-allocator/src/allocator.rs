@@ -39,6 +39,7 @@ impl Allocator {
     /// # Errors
     /// As [`Allocator::allocate`].
     pub fn check(&self, num_layers: usize, num_experts: usize, bits: &[u8]) -> Result<(), AllocatorError> {
+        Factors::unmeasured(num_layers, num_experts, bits.to_vec()).validate_shape()?;
         self.allocate(&Factors::alike(num_layers, num_experts, bits.to_vec())).map(drop)
     }
 

@@ -71,6 +71,16 @@ pub enum AllocatorError {
         /// The field.
         field: &'static str,
     },
+    /// A count is larger than can be handled.
+    #[error("`{field}` is {found}, at most {most} can be handled")]
+    TooMany {
+        /// The field.
+        field: &'static str,
+        /// The count found.
+        found: usize,
+        /// The largest that is handled.
+        most: usize,
+    },
     /// A list is longer or shorter than it has to be.
     #[error("`{field}`{} has {found} entries, expected {expected}", place(*layer, *expert))]
     Shape {
@@ -204,6 +214,17 @@ pub enum AllocatorError {
     NotUniform {
         /// The average code bits per expert that the budget asks for.
         average: f64,
+        /// The candidate widths.
+        widths: Vec<u8>,
+    },
+    /// A random draw would have to tell apart more sizes than it can keep.
+    #[error(
+        "{experts} experts at widths {widths:?} can have too many different sizes for a random draw: \
+         take fewer widths or a budget in code bits"
+    )]
+    TooManySizes {
+        /// Experts in a layer.
+        experts: usize,
         /// The candidate widths.
         widths: Vec<u8>,
     },

@@ -31,9 +31,9 @@ pub struct Factors {
     /// Remarks for a reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Number of MoE blocks.
+    /// Number of MoE blocks, at most 4096.
     pub num_layers: usize,
-    /// Experts in each block.
+    /// Experts in each block, at most 4096, and 65,536 in all blocks.
     pub num_experts: usize,
     /// Candidate bit-widths, strictly increasing.
     pub bits: Vec<u8>,
@@ -121,8 +121,8 @@ impl Factors {
     /// Checks every list's length and every number.
     ///
     /// # Errors
-    /// [`AllocatorError::Empty`], [`AllocatorError::Shape`], [`AllocatorError::Value`] or
-    /// [`AllocatorError::Widths`], naming the field, layer and expert.
+    /// [`AllocatorError::Empty`], [`AllocatorError::TooMany`], [`AllocatorError::Shape`],
+    /// [`AllocatorError::Value`] or [`AllocatorError::Widths`], naming the field, layer and expert.
     pub fn validate(&self) -> Result<(), AllocatorError> {
         check::shape(self)?;
         check::routing(self)?;

@@ -1,7 +1,7 @@
 //! Reading and durable writing of the JSON files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::AllocatorError;
+
+/// The largest file that is read; factors of the most experts take half of it.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Parses `json`; `what` names the expected content in the error.
 pub(crate) fn parse<T: DeserializeOwned>(json: &str, what: &'static str) -> Result<T, AllocatorError> {
@@ -21,18 +24,33 @@ pub(crate) fn print<T: Serialize>(value: &T, what: &'static str) -> Result<Strin
     serde_json::to_string(value).map_err(|source| AllocatorError::Json { what, path: None, source })
 }
 
-/// Reads the file at `path` and hands its text to `parse`, whose errors get the path added.
+/// Reads the regular file at `path` and hands its text to `parse`, whose errors get the path added.
 pub(crate) fn read<T>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, AllocatorError>,
 ) -> Result<T, AllocatorError> {
-    let text = fs::read_to_string(path).map_err(|source| io_error("read", path, source))?;
+    let text = read_text(path).map_err(|source| io_error("read", path, source))?;
     parse(&text).map_err(|error| match error {
         AllocatorError::Json { what, source, .. } => {
             AllocatorError::Json { what, path: Some(path.to_owned()), source }
         }
         other => AllocatorError::InFile { path: path.to_owned(), source: Box::new(other) },
     })
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for its writer, and a device has no end.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if metadata.len() > MAX_BYTES {
+        let reason = format!("more than {MAX_BYTES} bytes are too many for such a file");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, reason));
+    }
+    let mut text = String::with_capacity(metadata.len() as usize);
+    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Writes `text` to `path` so that a crash leaves either the old file or the new one, never a part.

@@ -18,7 +18,8 @@ pub enum Mode {
     /// in stored bits or bytes the widest that fits is taken. Needs no measurements.
     Uniform,
     /// A seeded draw, block by block, among all allocations whose size is the largest possible
-    /// within the budget, each equally likely. Needs no measurements and ignores [`Spread`].
+    /// within the budget, each equally likely. Needs no measurements and ignores [`Spread`]. Hundreds of
+    /// experts whose widths cost unevenly can have too many sizes to tell apart, which is an error.
     Random,
     /// The width of [`Mode::Uniform`], moved by hand: the `high` most significant experts of each
     /// block get the next wider candidate, the `low` least significant the next narrower, where

@@ -35,10 +35,16 @@ fn made_up_factors_are_valid() {
 }
 
 #[test]
-fn empty_factors() {
+fn factors_of_nothing_or_too_much() {
     assert_error!(factors(|f| f.num_layers = 0), AllocatorError::Empty { field: "num_layers" });
     assert_error!(factors(|f| f.num_experts = 0), AllocatorError::Empty { field: "num_experts" });
     assert_error!(factors(|f| f.bits.clear()), AllocatorError::Empty { field: "bits" });
+    assert_error!(
+        factors(|f| f.num_experts = 4097),
+        AllocatorError::TooMany { field: "num_experts", found: 4097, most: 4096 }
+    );
+    let alike = Allocator::default().check(4096, 4096, &[1, 2, 3]);
+    assert_error!(alike, AllocatorError::TooMany { field: "num_layers * num_experts", .. });
     let measured = Factors::measured(vec![1], vec![], vec![], vec![]);
     assert_error!(measured, AllocatorError::Empty { field: "num_layers" });
 }

@@ -137,6 +137,17 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn folders_and_endless_files_are_not_read() {
+    let folder = Folder::new("no-file");
+    let long = folder.0.join("long.json");
+    fs::File::create(&long).unwrap().set_len(65 << 20).unwrap();
+    for path in [&folder.0, &long] {
+        let error = Factors::read(path).unwrap_err();
+        assert!(matches!(&error, AllocatorError::Io { action: "read", .. }), "{error}");
+    }
+}
+
+#[test]
 fn broken_and_invalid_files_are_named() {
     let folder = Folder::new("broken");
     let path = folder.0.join("allocation.json");

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use mcmoe_mixtral::dataset::DataSpec;
@@ -32,8 +32,12 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Sizes and bit-widths of a folder
     Inspect(InspectArgs),
+    /// Check a whole folder against its checksums and what its format promises
+    Verify(VerifyArgs),
     /// Speed of a model, or of a model of true shape with random weights
     Bench(BenchArgs),
+    /// Write a dense model of true shape with random weights, to compress where there is no real one
+    Synthesize(SynthesizeArgs),
 }
 
 #[derive(Args)]
@@ -72,6 +76,16 @@ pub(crate) struct CompressArgs {
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
+    /// Folder for unfinished work and activations; a stopped run goes on from it when the same command is
+    /// given again [default: a hidden folder beside the output]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Go on with the unfinished run in the work folder; refuse if its inputs or options were others
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Say what it would take (size, memory, disk, time) and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print the report as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -180,6 +194,9 @@ pub(crate) struct RunArgs {
     pub(crate) prune: PruneArgs,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    /// Check the whole folder before it is used, as `mcmoe verify` does
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 #[derive(Args)]
@@ -247,6 +264,15 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// Folder of the model, dense or compressed
+    pub(crate) dir: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
 #[command(group = ArgGroup::new("subject").required(true))]
 pub(crate) struct BenchArgs {
     /// Folder of the model
@@ -280,6 +306,34 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct SynthesizeArgs {
+    /// mixtral-8x7b, mixtral-8x22b or the path of a config.json
+    #[arg(long, value_name = "SHAPE", value_parser = parse_shape)]
+    pub(crate) shape: ShapeArg,
+    /// Write the first N layers only [default: all of the shape's]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) layers: Option<usize>,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Folder to create
+    #[arg(short, long, value_name = "OUT_DIR")]
+    pub(crate) output: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a model's dimensions come from.
+#[derive(Clone)]
+pub(crate) enum ShapeArg {
+    /// A known name.
+    Known(Shape),
+    /// A `config.json`, whatever it is called.
+    File(PathBuf),
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum MethodArg {
     /// Rounding with error feedback; needs calibration text
@@ -304,6 +358,15 @@ pub(crate) enum ModeArg {
 
 fn parse_if<T: std::str::FromStr>(text: &str, sound: impl Fn(&T) -> bool, wanted: &str) -> Result<T, String> {
     text.parse().ok().filter(sound).ok_or_else(|| format!("expected {wanted}"))
+}
+
+fn parse_shape(text: &str) -> Result<ShapeArg, String> {
+    let path = Path::new(text);
+    if path.extension().is_some_and(|extension| extension == "json") || path.is_file() {
+        return Ok(ShapeArg::File(path.to_owned()));
+    }
+    let known = text.parse::<Shape>().map(ShapeArg::Known);
+    known.map_err(|error| format!("{error} or the path of a config.json"))
 }
 
 fn parse_positive(text: &str) -> Result<f64, String> {

@@ -7,7 +7,8 @@ use std::process::Command;
 use common::{DEMO, Workplace, mcmoe, names_in, run};
 
 /// What the command line promises.
-const SUBCOMMANDS: [&str; 7] = ["compress", "factors", "allocate", "eval", "generate", "inspect", "bench"];
+const SUBCOMMANDS: [&str; 8] =
+    ["compress", "factors", "allocate", "eval", "generate", "inspect", "bench", "synthesize"];
 
 /// Runs `mcmoe LINE`, words separated by spaces; `MODEL` is the demo's folder, `OUT` one that is not there.
 #[track_caller]
@@ -50,6 +51,8 @@ fn what_is_missing_is_named() {
     wrong("bench MODEL --synthetic mixtral-8x7b", &["--synthetic"]);
     wrong("bench MODEL --layers 2", &["--layers"]);
     wrong("bench MODEL --expert-bits 2", &["--expert-bits"]);
+    wrong("synthesize -o OUT", &["--shape"]);
+    wrong("synthesize --shape mixtral-8x7b", &["--output"]);
 }
 
 #[test]
@@ -61,6 +64,12 @@ fn values_of_the_wrong_kind_are_named() {
     wrong("eval MODEL --dataset text:a --windows 1.5", &["1.5", "--windows"]);
     wrong("eval MODEL --dataset text:a --activations int4", &["int4", "--activations", "int8 or f32"]);
     wrong("bench --synthetic mixtral-9x9b", &["mixtral-9x9b", "--synthetic", "mixtral-8x22b"]);
+    wrong(
+        "synthesize --shape mixtral-9x9b -o OUT",
+        &["mixtral-9x9b", "--shape", "mixtral-8x22b", "config.json"],
+    );
+    wrong("synthesize --shape mixtral-8x7b -o OUT --layers 0", &["--layers"]);
+    wrong("synthesize --shape mixtral-8x7b -o OUT --layers 33", &["--layers", "33", "32"]);
     wrong("bench MODEL --context 0", &["--context"]);
     wrong("bench MODEL --threads 0", &["--threads"]);
     for size in ["big", "GiB", "-3GiB", "3XB", "0", "nan", "inf"] {

@@ -82,6 +82,9 @@ enum TokenIds {
 /// Mixtral's own default, for files that leave it out.
 const DEFAULT_ROPE_THETA: f64 = 1e6;
 
+/// Experts of all layers together.
+const MAX_EXPERTS: usize = 1 << 16;
+
 impl MixtralConfig {
     /// Reads and checks `config.json` in `dir`.
     ///
@@ -89,9 +92,16 @@ impl MixtralConfig {
     /// [`MixtralError::Read`] or [`MixtralError::Json`] if there is no readable file,
     /// [`MixtralError::Config`] if it is not a Mixtral's or its dimensions contradict each other.
     pub fn read(dir: &Path) -> Result<Self, MixtralError> {
-        let path = dir.join("config.json");
-        let raw: Map<String, Value> = json::read(&path)?;
-        Self::from_json(raw).map_err(|reason| MixtralError::config(&path, reason))
+        Self::read_file(&dir.join("config.json"))
+    }
+
+    /// Reads and checks the file at `path`, whatever its name.
+    ///
+    /// # Errors
+    /// As [`MixtralConfig::read`].
+    pub fn read_file(path: &Path) -> Result<Self, MixtralError> {
+        let raw: Map<String, Value> = json::read_settings(path)?;
+        Self::from_json(raw).map_err(|reason| MixtralError::config(path, reason))
     }
 
     pub(crate) fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
@@ -125,6 +135,14 @@ impl MixtralConfig {
         config.check_sizes().map(|()| config)
     }
 
+    /// The same model with `layers` decoder layers, in [`MixtralConfig::raw`], too.
+    #[must_use]
+    pub fn with_layers(mut self, layers: usize) -> Self {
+        self.num_hidden_layers = layers;
+        self.raw.insert("num_hidden_layers".to_owned(), layers.into());
+        self
+    }
+
     /// Width of all query heads together.
     pub const fn query_size(&self) -> usize {
         self.num_attention_heads * self.head_dim
@@ -139,6 +157,14 @@ impl MixtralConfig {
     pub fn max_position_embeddings(&self) -> Option<usize> {
         let value = self.raw.get("max_position_embeddings")?.as_u64()?;
         usize::try_from(value).ok().filter(|&positions| positions > 0)
+    }
+
+    /// Floating-point operations of a token of a sequence of `len` in attention: projections, half of all
+    /// scores, their mix.
+    pub(crate) fn attention_flops(&self, len: usize) -> f64 {
+        let (query, key_value) = (self.query_size() as f64, self.key_value_size() as f64);
+        let projections = 4.0 * self.hidden_size as f64 * (query + key_value);
+        projections + 2.0 * query * len as f64
     }
 
     /// Weights of one expert: `w1`, `w2` and `w3`.
@@ -174,6 +200,13 @@ impl MixtralConfig {
         ];
         if let Some((name, value, most)) = sizes.iter().find(|(_, value, most)| *value == 0 || value > most) {
             return Err(format!("{name} is {value}; it must be between 1 and {most}"));
+        }
+        let (layers, experts) = (self.num_hidden_layers, self.num_local_experts);
+        if layers * experts > MAX_EXPERTS {
+            return Err(format!(
+                "num_local_experts is {experts} and num_hidden_layers {layers}; there can be {MAX_EXPERTS} \
+                 experts in all"
+            ));
         }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let (heads, groups) = (self.num_attention_heads, self.num_key_value_heads);
@@ -245,6 +278,13 @@ mod tests {
     }
 
     #[test]
+    fn layers_change_in_the_file_too() {
+        let config = parse(|_| ()).unwrap().with_layers(5);
+        assert_eq!(config.num_hidden_layers, 5);
+        assert_eq!(MixtralConfig::from_json(config.raw.clone()), Ok(config));
+    }
+
+    #[test]
     fn what_cannot_be_run_is_named() {
         let error = |key: &str, value: Value| parse(|raw| drop(raw.insert(key.into(), value))).unwrap_err();
         assert!(error("model_type", "llama".into()).contains("llama"));
@@ -252,6 +292,12 @@ mod tests {
         assert!(error("num_experts_per_tok", 9.into()).contains("num_experts_per_tok"));
         assert!(error("hidden_size", 0.into()).contains("hidden_size"));
         assert!(error("num_key_value_heads", 3.into()).contains("num_key_value_heads"));
+        assert!(error("num_local_experts", 4097.into()).contains("4096"));
+        let many = parse(|raw| {
+            raw.insert("num_hidden_layers".into(), 17.into());
+            raw.insert("num_local_experts".into(), 4096.into());
+        });
+        assert!(many.unwrap_err().contains("num_local_experts is 4096"));
         assert!(error("vocab_size", "many".into()).contains("invalid type"));
         assert!(error("rope_scaling", serde_json::json!({"factor": 2})).contains("rope_scaling"));
         assert!(parse(|raw| drop(raw.remove("hidden_size"))).unwrap_err().contains("hidden_size"));

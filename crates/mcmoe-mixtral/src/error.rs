@@ -59,7 +59,7 @@ pub enum MixtralError {
         reason: String,
     },
     /// A tensor that the model needs and the folder lacks.
-    #[error("tensor {name} is missing from {}", path.display())]
+    #[error("tensor {} is missing from {}", name.escape_debug(), path.display())]
     MissingTensor {
         /// Full name of the tensor.
         name: String,
@@ -67,7 +67,10 @@ pub enum MixtralError {
         path: PathBuf,
     },
     /// A tensor of a type that cannot be read as a weight.
-    #[error("tensor {name} in {} has type {found}; weights must be BF16, F16 or F32", path.display())]
+    #[error(
+        "tensor {} in {} has type {found}; weights must be BF16, F16 or F32",
+        name.escape_debug(), path.display()
+    )]
     TensorType {
         /// Full name of the tensor.
         name: String,
@@ -77,7 +80,10 @@ pub enum MixtralError {
         found: String,
     },
     /// A tensor whose shape does not follow from the config.
-    #[error("tensor {name} in {} has shape {found:?}, but config.json asks for {expected:?}", path.display())]
+    #[error(
+        "tensor {} in {} has shape {found:?}, but config.json asks for {expected:?}",
+        name.escape_debug(), path.display()
+    )]
     TensorShape {
         /// Full name of the tensor.
         name: String,
@@ -88,8 +94,42 @@ pub enum MixtralError {
         /// The shape found.
         found: Vec<usize>,
     },
+    /// A file whose content is not what it was when it was written.
+    #[error("{} is damaged: its content differs from its recorded checksum", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The journal of an unfinished compression that cannot be read.
+    #[error("{} is damaged: {reason}; remove the folder to start over", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A work folder that another run is using.
+    #[error("{} is in use by another run", path.display())]
+    WorkInUse {
+        /// The work folder.
+        path: PathBuf,
+    },
+    /// An unfinished compression of something else.
+    #[error(
+        "{} holds an unfinished run with other {what}: \
+         start over without --resume, or choose another --work-dir", path.display()
+    )]
+    OtherRun {
+        /// The work folder.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
     /// A weight that is infinite or not a number.
-    #[error("tensor {name} in {} holds {value} at element {element}; weights must be finite", path.display())]
+    #[error(
+        "tensor {} in {} holds {value} at element {element}; weights must be finite",
+        name.escape_debug(), path.display()
+    )]
     TensorNotFinite {
         /// Full name of the tensor.
         name: String,

@@ -61,7 +61,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, MixtralError> {
     let folder = ModelFolder::open(dir)?;
     let config = folder.config();
     let mut count = Count::default();
-    let mut experts = Vec::with_capacity(config.num_hidden_layers * config.num_local_experts);
+    let mut experts = Vec::new();
     for l in 0..config.num_hidden_layers {
         experts.extend(count.layer(&folder, l)?);
     }

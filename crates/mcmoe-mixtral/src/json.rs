@@ -6,18 +6,25 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::MixtralError;
+use crate::{MixtralError, regular_file};
 
-/// Files of settings and reports are small; what is larger is not one of them.
-const MAX_BYTES: u64 = 256 << 20;
+/// The index and the report of a model with as many experts as a config may have are smaller.
+const MAX_BYTES: u64 = 64 << 20;
+/// Files of settings are far smaller.
+const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 
+/// Reads an index or a report.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, MixtralError> {
-    let size = fs::metadata(path).map_err(|e| MixtralError::read(path, e))?.len();
-    if size > MAX_BYTES {
-        let reason = format!("{size} bytes are too many for such a file");
-        return Err(MixtralError::Json { path: path.to_owned(), reason });
-    }
-    let bytes = fs::read(path).map_err(|e| MixtralError::read(path, e))?;
+    read_at_most(path, MAX_BYTES)
+}
+
+/// Reads a file of settings.
+pub(crate) fn read_settings<T: DeserializeOwned>(path: &Path) -> Result<T, MixtralError> {
+    read_at_most(path, MAX_SETTINGS_BYTES)
+}
+
+fn read_at_most<T: DeserializeOwned>(path: &Path, most: u64) -> Result<T, MixtralError> {
+    let bytes = regular_file::read(path, most).map_err(|e| MixtralError::read(path, e))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| MixtralError::Json { path: path.to_owned(), reason: e.to_string() })
 }

@@ -15,7 +15,7 @@
 //! | [`calibrate`] | samples of a text; significance factors of experts |
 //! | [`compress`](mod@compress) | the pipeline from a dense folder to a compressed one |
 //! | [`evaluate`], [`generate`](mod@generate), [`inspect`](mod@inspect) | perplexity, text, sizes |
-//! | [`bench`](mod@bench), [`synthetic`] | speed; models of true shape with random weights |
+//! | [`bench`](mod@bench), [`synthetic`] | speed; random models of true shape, in memory and on disk |
 //!
 //! It holds no quantizer, no solver and no kernel: those are the crates below.
 //!
@@ -50,6 +50,7 @@ pub mod compress;
 mod config;
 pub mod dataset;
 mod device;
+mod durable;
 mod error;
 pub mod evaluate;
 pub mod folder;
@@ -59,6 +60,7 @@ mod json;
 pub mod model;
 mod progress;
 mod random;
+mod regular_file;
 pub mod synthetic;
 mod tokenizer;
 

@@ -1,8 +1,14 @@
 //! Text to token ids and back.
 
+mod file;
+
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
-use crate::MixtralError;
+use crate::{MixtralError, regular_file};
+
+/// The largest `tokenizer.json` that is read; vocabularies of 250,000 tokens take half of it.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The tokenizer of a model folder (`tokenizer.json`).
 pub struct Tokenizer {
@@ -14,15 +20,13 @@ impl Tokenizer {
     /// Reads `tokenizer.json` in `dir`.
     ///
     /// # Errors
-    /// [`MixtralError::Tokenizer`] if there is none or it is damaged.
+    /// [`MixtralError::Tokenizer`] if there is none, it is damaged, or it has parts that are not supported.
     pub fn read(dir: &Path) -> Result<Self, MixtralError> {
         let path = dir.join("tokenizer.json");
-        let refused =
-            |e: tokenizers::Error| MixtralError::Tokenizer { path: path.clone(), reason: e.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(refused)?;
-        // Some files carry the settings of a training run; texts are always taken whole.
-        inner.with_padding(None).with_truncation(None).map_err(refused)?;
-        Ok(Self { inner, path })
+        match read(&path) {
+            Ok(inner) => Ok(Self { inner, path }),
+            Err(reason) => Err(MixtralError::Tokenizer { path, reason }),
+        }
     }
 
     /// Token ids of `text`, without special tokens.
@@ -30,7 +34,7 @@ impl Tokenizer {
     /// # Errors
     /// [`MixtralError::Tokenizer`] if the text cannot be tokenized.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, MixtralError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| self.error(&e.to_string()))?;
+        let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(|e| self.error(e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -39,7 +43,7 @@ impl Tokenizer {
     /// # Errors
     /// [`MixtralError::Tokenizer`] if the ids cannot be decoded.
     pub fn decode(&self, ids: &[u32]) -> Result<String, MixtralError> {
-        self.inner.decode(ids, true).map_err(|e| self.error(&e.to_string()))
+        guarded(|| self.inner.decode(ids, true)).map_err(|e| self.error(e))
     }
 
     /// A decoder that takes the ids that follow `prompt` one by one and yields their text as soon as it
@@ -53,9 +57,22 @@ impl Tokenizer {
         Ok(TextStream { tokenizer: self, known: ids.len(), ids, printed })
     }
 
-    fn error(&self, reason: &str) -> MixtralError {
-        MixtralError::Tokenizer { path: self.path.clone(), reason: reason.to_owned() }
+    fn error(&self, reason: String) -> MixtralError {
+        MixtralError::Tokenizer { path: self.path.clone(), reason }
     }
+}
+
+fn read(path: &Path) -> Result<tokenizers::Tokenizer, String> {
+    let bytes = regular_file::read(path, MAX_BYTES).map_err(|e| e.to_string())?;
+    let file = file::parse(&bytes)?;
+    guarded(|| Ok(serde_json::from_value(file)?))
+}
+
+/// Does `work` with the tokenizers crate, which panics on some damaged files: while reading them, or at a
+/// text.
+fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    done.map_or_else(|_| Err("the file is damaged".to_owned()), |result| result.map_err(|e| e.to_string()))
 }
 
 /// Ids of the prompt that the first piece of a stream is decoded with.
@@ -123,10 +140,14 @@ mod tests {
             "vocab": {"a": 0, "▁The": 1, "▁ship": 2, "s": 3, "<0xC3>": 4, "<0xA9>": 5}}
     }"#;
 
-    fn llama() -> Tokenizer {
+    fn tokenizer(file: &str) -> Result<Tokenizer, MixtralError> {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("tokenizer.json"), LLAMA).unwrap();
-        Tokenizer::read(dir.path()).unwrap()
+        std::fs::write(dir.path().join("tokenizer.json"), file).unwrap();
+        Tokenizer::read(dir.path())
+    }
+
+    fn llama() -> Tokenizer {
+        tokenizer(LLAMA).unwrap()
     }
 
     #[test]
@@ -148,6 +169,15 @@ mod tests {
             let joined = tokenizer.decode(prompt).unwrap() + &pieces + &stream.finish().unwrap();
             assert_eq!(joined, whole, "{start}");
         }
+    }
+
+    #[test]
+    fn panics_are_errors() {
+        let greedy = tokenizer(&LLAMA.replace("\"stop\": 0", "\"stop\": 9")).unwrap();
+        assert!(greedy.decode(&[0]).is_ok(), "nothing to strip");
+        let blanks = tokenizer(&LLAMA.replace("▁ship", "▁").replace("\"stop\": 0", "\"stop\": 9")).unwrap();
+        let error = blanks.decode(&[2]).unwrap_err();
+        assert!(matches!(error, MixtralError::Tokenizer { .. }), "{error}");
     }
 
     #[test]

@@ -53,11 +53,7 @@ fn damped_factor(hessian: &Hessian, damping: f32) -> Option<Vec<f32>> {
     (0..RIDGE_TRIES).find_map(|attempt| inverse_factor(hessian, ridge * 10_f32.powi(attempt as i32)))
 }
 
-fn sweep(
-    weight: Matrix<'_>,
-    factor: &[f32],
-    options: &QuantOptions,
-) -> Result<PackedMatrix, QuantError> {
+fn sweep(weight: Matrix<'_>, factor: &[f32], options: &QuantOptions) -> Result<PackedMatrix, QuantError> {
     let shape = options.shape(weight)?;
     let [least, most] = ROWS_A_TASK;
     let rows_a_task = (shape.rows() / (4 * rayon::current_num_threads())).clamp(least, most);

@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn large_factors_do_not_depend_on_threads() {
         let n = SIDE_FOR_ALL_THREADS;
-        let inputs: Vec<f32> = (0..n * 40).map(|i| ((i * i % 1009 * 29 % 103) as f32 - 51.0) / 51.0).collect();
+        let inputs: Vec<f32> =
+            (0..n * 40).map(|i| ((i * i % 1009 * 29 % 103) as f32 - 51.0) / 51.0).collect();
         let factor = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {

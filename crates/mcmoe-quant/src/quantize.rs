@@ -36,7 +36,10 @@ pub fn quantize_all(
         }
     }
     let each = |quantize: &dyn Fn(Matrix<'_>) -> Result<_, QuantError>, fallback: Option<Fallback>| {
-        weights.iter().map(|weight| Ok((quantize(*weight)?, fallback))).collect::<Result<Vec<_>, QuantError>>()
+        weights
+            .iter()
+            .map(|weight| Ok((quantize(*weight)?, fallback)))
+            .collect::<Result<Vec<_>, QuantError>>()
     };
     let nearest = |weight: Matrix<'_>| rtn::quantize(weight, options);
     let packed = match (options.method, hessian) {

@@ -6,10 +6,7 @@ use rayon::prelude::*;
 use crate::quantized::Draft;
 use crate::{Grid, Matrix, QuantError, QuantOptions};
 
-pub(crate) fn quantize(
-    weight: Matrix<'_>,
-    options: &QuantOptions,
-) -> Result<PackedMatrix, QuantError> {
+pub(crate) fn quantize(weight: Matrix<'_>, options: &QuantOptions) -> Result<PackedMatrix, QuantError> {
     let shape = options.shape(weight)?;
     let mut draft = Draft::new(shape);
     let rows = draft.rows_mut().into_par_iter();

@@ -10,29 +10,56 @@ use std::sync::Arc;
 /// model copies nothing.
 #[derive(Clone)]
 pub struct SharedBytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Owner,
     range: Range<usize>,
+}
+
+/// What keeps bytes alive.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    /// Something in memory.
+    Memory(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    /// A mapped file.
+    Mapped(Arc<memmap2::Mmap>),
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Memory(owner) => (**owner).as_ref(),
+            Self::Mapped(map) => map,
+        }
+    }
 }
 
 impl SharedBytes {
     /// The `range` of `owner`'s bytes, or `None` if it reaches past their end.
     pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
         (*owner).as_ref().get(range.clone())?;
-        Some(Self { owner, range })
+        Some(Self { owner: Owner::Memory(owner), range })
+    }
+
+    pub(crate) fn mapped(map: memmap2::Mmap) -> Self {
+        let range = 0..map.len();
+        Self { owner: Owner::Mapped(Arc::new(map)), range }
+    }
+
+    pub(crate) const fn parts(&self) -> (&Owner, &Range<usize>) {
+        (&self.owner, &self.range)
     }
 
     /// The `range` of these bytes, sharing their owner, or `None` if it reaches past their end.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
         self.get(range.clone())?;
         let start = self.range.start;
-        Some(Self { owner: Arc::clone(&self.owner), range: start + range.start..start + range.end })
+        Some(Self { owner: self.owner.clone(), range: start + range.start..start + range.end })
     }
 }
 
 impl From<Vec<u8>> for SharedBytes {
     fn from(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
-        Self { owner: Arc::new(bytes), range }
+        Self { owner: Owner::Memory(Arc::new(bytes)), range }
     }
 }
 
@@ -41,7 +68,7 @@ impl Deref for SharedBytes {
 
     fn deref(&self) -> &[u8] {
         // An owner whose length changed between calls could break the range; empty is then honest.
-        (*self.owner).as_ref().get(self.range.clone()).unwrap_or_default()
+        self.owner.as_ref().get(self.range.clone()).unwrap_or_default()
     }
 }
 

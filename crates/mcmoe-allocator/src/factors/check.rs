@@ -4,10 +4,17 @@ use super::Factors;
 use crate::error::AllocatorError;
 use crate::widths;
 
+/// The most layers, and the most experts of a layer.
+const MOST: usize = 1 << 12;
+/// The most experts of all layers together.
+const MOST_EXPERTS: usize = 1 << 16;
+
 /// Counts and candidate widths.
 pub(super) fn shape(factors: &Factors) -> Result<(), AllocatorError> {
-    not_empty("num_layers", factors.num_layers)?;
-    not_empty("num_experts", factors.num_experts)?;
+    let Factors { num_layers, num_experts, .. } = *factors;
+    count("num_layers", num_layers, MOST)?;
+    count("num_experts", num_experts, MOST)?;
+    count("num_layers * num_experts", num_layers * num_experts, MOST_EXPERTS)?;
     widths::check(&factors.bits)
 }
 
@@ -51,8 +58,12 @@ fn table(field: &'static str, rows: &[Vec<f64>], factors: &Factors) -> Result<()
     Ok(())
 }
 
-fn not_empty(field: &'static str, count: usize) -> Result<(), AllocatorError> {
-    if count == 0 { Err(AllocatorError::Empty { field }) } else { Ok(()) }
+fn count(field: &'static str, found: usize, most: usize) -> Result<(), AllocatorError> {
+    match found {
+        0 => Err(AllocatorError::Empty { field }),
+        _ if found > most => Err(AllocatorError::TooMany { field, found, most }),
+        _ => Ok(()),
+    }
 }
 
 fn length(

@@ -1,22 +1,31 @@
 //! A seeded draw among the allocations that use a block's budget best.
 
+mod share;
+
 use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use self::share::Share;
 use super::Bits;
 use crate::error::AllocatorError;
 use crate::factors::Factors;
 use crate::measure::Measure;
 
 /// Sizes that a number of experts can add up to, each with its share of the ways to get there.
-type Reachable = BTreeMap<u64, f64>;
+type Reachable = BTreeMap<u64, Share>;
+
+/// The most sizes over all numbers of experts; each takes some forty bytes.
+const MAX_SIZES: usize = 1 << 22;
 
 /// One draw per layer, each from its own stream of the generator, so that a layer's widths do not
 /// depend on how many numbers the layers before it used.
 pub(crate) fn allocate(factors: &Factors, measure: &Measure, seed: u64) -> Result<Bits, AllocatorError> {
     let reachable = reachable(&measure.sizes, factors.num_experts, measure.block);
+    let too_many =
+        || AllocatorError::TooManySizes { experts: factors.num_experts, widths: factors.bits.clone() };
+    let reachable = reachable.ok_or_else(too_many)?;
     let target = reachable.last().and_then(|sizes| sizes.keys().next_back().copied());
     let target = target.ok_or_else(|| measure.infeasible(0, smallest(factors, measure)))?;
     let draw = |layer| {
@@ -33,42 +42,51 @@ fn smallest(factors: &Factors, measure: &Measure) -> u64 {
     size.saturating_mul(factors.num_experts as u64)
 }
 
-/// Entry k: the sizes within `budget` that k experts can have.
-fn reachable(sizes: &[u64], experts: usize, budget: u64) -> Vec<Reachable> {
-    let mut rows = vec![Reachable::from([(0, 1.0)])];
+/// Entry k: the sizes within `budget` that k experts can have; `None` if they are more than
+/// [`MAX_SIZES`] in all.
+fn reachable(sizes: &[u64], experts: usize, budget: u64) -> Option<Vec<Reachable>> {
+    let (mut rows, mut room) = (vec![Reachable::from([(0, Share::ONE)])], MAX_SIZES);
     for _ in 0..experts {
-        let next = one_more(&rows[rows.len() - 1], sizes, budget);
+        let next = one_more(&rows[rows.len() - 1], sizes, budget, room)?;
+        room -= next.len();
         rows.push(next);
     }
-    rows
+    Some(rows)
 }
 
-fn one_more(row: &Reachable, sizes: &[u64], budget: u64) -> Reachable {
+/// The row after `row`, if it has `room` entries or fewer.
+fn one_more(row: &Reachable, sizes: &[u64], budget: u64, room: usize) -> Option<Reachable> {
     let mut next = Reachable::new();
-    for (total, ways) in row {
+    for (total, &ways) in row {
         let larger = sizes.iter().filter_map(|size| total.checked_add(*size));
-        larger.filter(|&total| total <= budget).for_each(|total| *next.entry(total).or_default() += ways);
+        for total in larger.filter(|&total| total <= budget) {
+            next.entry(total).and_modify(|known| *known = known.plus(ways)).or_insert(ways);
+        }
+        if next.len() > room {
+            return None;
+        }
     }
-    // Only proportions within a row matter, and plain counts would overflow with many experts.
-    let all: f64 = next.values().sum();
-    next.values_mut().for_each(|ways| *ways /= all);
-    next
+    // Only proportions within a row matter; plain counts would be astronomical with many experts.
+    if let Some(all) = next.values().copied().reduce(Share::plus) {
+        next.values_mut().for_each(|ways| *ways = ways.divided_by(all));
+    }
+    Some(next)
 }
 
 /// Choices that add up to `target`, all such rows equally likely.
 fn draw(sizes: &[u64], reachable: &[Reachable], target: u64, generator: &mut ChaCha8Rng) -> Vec<usize> {
     let (mut left, mut choices) = (target, Vec::new());
     for rest in reachable.iter().rev().skip(1) {
-        let ways: Vec<f64> = sizes.iter().map(|&size| ways(rest, left, size)).collect();
-        let choice = pick(&ways, generator);
+        let ways: Vec<Option<Share>> = sizes.iter().map(|&size| ways(rest, left, size)).collect();
+        let choice = pick(&Share::in_proportion(&ways), generator);
         left -= sizes[choice];
         choices.push(choice);
     }
     choices
 }
 
-fn ways(rest: &Reachable, left: u64, size: u64) -> f64 {
-    left.checked_sub(size).and_then(|left| rest.get(&left)).copied().unwrap_or(0.0)
+fn ways(rest: &Reachable, left: u64, size: u64) -> Option<Share> {
+    left.checked_sub(size).and_then(|left| rest.get(&left)).copied()
 }
 
 /// An index drawn in proportion to `ways`, never one with no way.
@@ -96,7 +114,7 @@ mod tests {
     #[test]
     fn every_best_row_is_equally_likely() {
         // Three experts at 1, 2 or 3 within 6: 111 plus three steps gives 7 rows of size 6.
-        let (sizes, reachable) = ([1, 2, 3], reachable(&[1, 2, 3], 3, 6));
+        let (sizes, reachable) = ([1, 2, 3], reachable(&[1, 2, 3], 3, 6).unwrap());
         let mut generator = ChaCha8Rng::seed_from_u64(1);
         let mut counts: BTreeMap<Vec<usize>, u32> = BTreeMap::new();
         for _ in 0..7000 {
@@ -109,8 +127,24 @@ mod tests {
 
     #[test]
     fn many_experts_do_not_overflow() {
-        let reachable = reachable(&[1, 2, 3], 2000, 4000);
+        let reachable = reachable(&[1, 2, 3], 2000, 4000).unwrap();
         let row = draw(&[1, 2, 3], &reachable, 4000, &mut ChaCha8Rng::seed_from_u64(1));
         assert_eq!(row.iter().map(|choice| choice + 1).sum::<usize>(), 4000);
+    }
+
+    #[test]
+    fn the_one_way_among_all_is_found() {
+        // All experts at the widest: one of 3^900 rows, too small a share for an f64.
+        let reachable = reachable(&[1, 2, 3], 900, 2700).unwrap();
+        let row = draw(&[1, 2, 3], &reachable, 2700, &mut ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(row, [2; 900]);
+    }
+
+    #[test]
+    fn too_many_sizes_are_noticed() {
+        let row = Reachable::from([(0, Share::ONE), (10, Share::ONE)]);
+        let next = |room| one_more(&row, &[1, 2, 3], 12, room);
+        assert_eq!(next(5).unwrap().len(), 5);
+        assert!(next(4).is_none());
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use mcmoe_mixtral::compress::{CompressOptions, CompressReport, SizeGoal, compress, rarely_reached};
+use mcmoe_mixtral::compress::{
+    CompressOptions, CompressReport, Plan, SizeGoal, Spent, compress, plan, rarely_reached,
+};
 use mcmoe_mixtral::folder::read_allocation;
 use mcmoe_mixtral::inspect::{Inspection, inspect};
 use mcmoe_mixtral::{Method, MixtralConfig, MixtralError, OnDevice, PackedOps};
@@ -15,10 +17,14 @@ use crate::progress::Reporter;
 
 pub(crate) fn run(args: CompressArgs) -> Result<(), Failure> {
     let config = MixtralConfig::read(&args.model_dir)?;
-    let (json, device) = (args.json, args.device);
+    let (json, dry_run, device) = (args.json, args.dry_run, args.device);
     let (model, output) = (args.model_dir.clone(), args.output.clone());
     let options = options(args, &config)?;
     options.check_calibration().map_err(|error| Failure::Usage(error.to_string()))?;
+    if dry_run {
+        let plan = device.run(DryRun { model, options })?;
+        return if json { output::json(&plan) } else { print_plan(&plan) };
+    }
     let report = device.run(Compress { model, output: output.clone(), options })?;
     for (matrix, fallback) in rarely_reached(&report) {
         tracing::info!(matrix = matrix.name, ?fallback, "rarely reached by calibration");
@@ -41,6 +47,7 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
     options.attention_bits = args.attention_bits;
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;
+    (options.work_dir, options.resume) = (args.work_dir, args.resume);
     options.calibration = shared::calibration(args.calibration, config);
     let allocation = args.allocation.map(|path| read_allocation(&path, config));
     options.allocation = allocation.transpose()?;
@@ -61,6 +68,50 @@ impl OnDevice for Compress {
     }
 }
 
+struct DryRun {
+    model: PathBuf,
+    options: CompressOptions,
+}
+
+impl OnDevice for DryRun {
+    type Output = Plan;
+
+    fn run<B: PackedOps>(self, device: &B::Device) -> Result<Plan, MixtralError> {
+        plan::<B>(&self.model, &self.options, device)
+    }
+}
+
+fn print_plan(plan: &Plan) -> Result<(), Failure> {
+    let Plan { layers, calibration_tokens, flops, .. } = plan;
+    output::line(&format!("{layers} layers, {calibration_tokens} calibration tokens"))?;
+    output::line(&format!("result  {}", output::size(plan.result_bytes)))?;
+    output::line(&format!(
+        "memory  at most {} (one layer in f32 is {}, the Hessians at a time {})",
+        output::size(plan.memory_bytes),
+        output::size(plan.layer_bytes),
+        output::size(plan.hessian_bytes),
+    ))?;
+    output::line(&format!("disk    at most {} with the result", output::size(plan.disk_bytes)))?;
+    let (time, gflops) = (output::duration(plan.seconds), flops / 1e9);
+    output::line(&format!(
+        "time    about {time} on this machine ({gflops:.0} GFLOP/s), within a factor of two"
+    ))
+}
+
+/// Where the time went, and how near each part came to the speed of a large product.
+#[derive(Serialize)]
+struct Part {
+    part: &'static str,
+    seconds: f64,
+    gflops: f64,
+}
+
+fn parts(report: &CompressReport) -> Vec<Part> {
+    let gflops = |spent: Spent| if spent.seconds > 0.0 { spent.flops / spent.seconds / 1e9 } else { 0.0 };
+    let part = |(part, spent): (_, Spent)| Part { part, seconds: spent.seconds, gflops: gflops(spent) };
+    report.times.parts().map(part).into_iter().filter(|part| part.seconds > 0.0).collect()
+}
+
 #[derive(Serialize)]
 struct Summary<'a> {
     expert_bits: f64,
@@ -69,6 +120,7 @@ struct Summary<'a> {
     model_bpw: f64,
     total_bytes: u64,
     rarely_reached: Vec<&'a str>,
+    times: Vec<Part>,
 }
 
 fn print(result: &Inspection, report: &CompressReport, json: bool) -> Result<(), Failure> {
@@ -81,6 +133,7 @@ fn print(result: &Inspection, report: &CompressReport, json: bool) -> Result<(),
             model_bpw: result.model_bpw,
             total_bytes: result.total_bytes,
             rarely_reached: rare,
+            times: parts(report),
         });
     }
     output::line(&format!(
@@ -90,6 +143,9 @@ fn print(result: &Inspection, report: &CompressReport, json: bool) -> Result<(),
         result.expert_bpw,
         result.model_bpw
     ))?;
+    for Part { part, seconds, gflops } in parts(report) {
+        output::line(&format!("{seconds:9.1} s  {part}, {gflops:.0} GFLOP/s"))?;
+    }
     if !rare.is_empty() {
         output::line(&format!("calibration hardly reached {} matrices (report.json has each):", rare.len()))?;
     }

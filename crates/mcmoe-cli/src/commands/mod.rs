@@ -8,6 +8,8 @@ pub(crate) mod factors;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 mod shared;
+pub(crate) mod synthesize;
+pub(crate) mod verify;
 
 use std::{fmt, io};
 

@@ -8,6 +8,7 @@ use mcmoe_mixtral::model::{Mixtral, Pruning};
 use mcmoe_mixtral::{MixtralConfig, MixtralError, OnDevice, PackedOps, Precision};
 
 use crate::args::{CalibrationArgs, ModeArg, ModeArgs, RunArgs};
+use crate::progress::Reporter;
 
 /// Tokens a sequence where the user does not say.
 const DEFAULT_SEQ_LEN: usize = 2048;
@@ -47,6 +48,9 @@ pub(super) fn with_model<W: WithModel>(
     args: &RunArgs,
     work: W,
 ) -> Result<W::Output, MixtralError> {
+    if args.verify {
+        folder.verify(&Reporter::new())?;
+    }
     let prune = &args.prune;
     let pruning = if prune.prune { Some(folder.pruning(prune.protect)?) } else { None };
     let work = Loaded { folder, pruning, precision: args.compute.activations, work };

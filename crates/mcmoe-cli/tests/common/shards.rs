@@ -4,13 +4,16 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::read_json;
+use super::{Random, names_in, read_json, write_json};
+
+/// The map from tensors to shards.
+const INDEX: &str = "model.safetensors.index.json";
 
 /// The shard of the folder `dir` that holds `tensor`.
 pub(crate) fn shard_of(dir: &Path, tensor: &str) -> PathBuf {
-    let index = read_json(&dir.join("model.safetensors.index.json"));
+    let index = read_json(&dir.join(INDEX));
     dir.join(index["weight_map"][tensor].as_str().expect("the index names the tensor"))
 }
 
@@ -45,9 +48,72 @@ pub(crate) fn patch_at(dir: &Path, tensor: &str, offset: usize, bytes: &[u8]) {
 
 /// Bytes of all tensors in the folder `dir` whose names start with `prefix`.
 pub(crate) fn stored_bytes(dir: &Path, prefix: &str) -> usize {
-    let index = read_json(&dir.join("model.safetensors.index.json"));
+    let index = read_json(&dir.join(INDEX));
     let names = index["weight_map"].as_object().unwrap().keys().filter(|name| name.starts_with(prefix));
     names.map(|name| offsets(&header(&shard_of(dir, name)).0[name]).len()).sum()
+}
+
+/// Copies the model in `from` to a new folder `to`, its tensors dealt out at random to `files` files; a
+/// single one is called `model.safetensors` and needs no index.
+pub(crate) fn reshard(from: &Path, to: &Path, files: usize) {
+    fs::create_dir(to).unwrap();
+    let mut tensors = Vec::new();
+    for name in names_in(from) {
+        let path = from.join(&name);
+        if name.ends_with(".safetensors") {
+            tensors.extend(tensors_of(&path));
+        } else if name != INDEX {
+            fs::write(to.join(name), fs::read(path).unwrap()).unwrap();
+        }
+    }
+    Random::new(files as u64).shuffle(&mut tensors);
+    let mut weight_map = Map::new();
+    for i in 0..files {
+        let file = match files {
+            1 => "model.safetensors".to_owned(),
+            _ => format!("model-{:05}-of-{files:05}.safetensors", i + 1),
+        };
+        let dealt: Vec<&Tensor> = tensors.iter().skip(i).step_by(files).collect();
+        write_tensors(&to.join(&file), &dealt);
+        weight_map.extend(dealt.iter().map(|tensor| (tensor.name.clone(), json!(file))));
+    }
+    if files > 1 {
+        write_json(&to.join(INDEX), &json!({ "weight_map": weight_map }));
+    }
+}
+
+/// A tensor without a place.
+struct Tensor {
+    name: String,
+    description: Value,
+    data: Vec<u8>,
+}
+
+/// All tensors of the file at `path`.
+fn tensors_of(path: &Path) -> Vec<Tensor> {
+    let (mut header, start) = header(path);
+    let file = fs::read(path).unwrap();
+    let descriptions = std::mem::take(header.as_object_mut().unwrap()).into_iter();
+    let tensors = descriptions.filter(|(name, _)| name != "__metadata__").map(|(name, description)| {
+        let data = file[start..][offsets(&description)].to_vec();
+        Tensor { name, description, data }
+    });
+    tensors.collect()
+}
+
+/// Writes a file of these tensors, one behind the other.
+fn write_tensors(path: &Path, tensors: &[&Tensor]) {
+    let (mut header, mut data) = (json!({ "__metadata__": { "format": "pt" } }), Vec::new());
+    for tensor in tensors {
+        let start = data.len();
+        data.extend_from_slice(&tensor.data);
+        let mut description = tensor.description.clone();
+        description["data_offsets"] = json!([start, data.len()]);
+        header[&tensor.name] = description;
+    }
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    raw_header(path, &header, &data);
 }
 
 /// The header of the file at `path` and where its data start.

@@ -11,6 +11,7 @@ mod inspect;
 mod same_bytes;
 mod sizes;
 mod steps;
+mod synthesize;
 
 use std::path::Path;
 

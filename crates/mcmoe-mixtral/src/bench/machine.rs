@@ -32,7 +32,7 @@ impl Machine {
 }
 
 /// Floating-point operations a second of burn's `f32` matrix product.
-pub(super) fn matmul_flops<B: Backend>(device: &B::Device) -> f64 {
+pub(crate) fn matmul_flops<B: Backend>(device: &B::Device) -> f64 {
     let random = || Tensor::<B, 2>::random([SIDE, SIDE], Distribution::Default, device);
     let (a, b) = (random(), random());
     black_box(to_host(a.clone().matmul(b.clone())));

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use mcmoe_tensor_kernels::PackedOps;
 
+pub(crate) use machine::matmul_flops;
 use machine::{Machine, mean, median};
 pub use report::{BenchReport, ContextReport, DecodeReport, LoadReport, PrefillReport, PruningReport};
 

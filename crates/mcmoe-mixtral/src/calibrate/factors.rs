@@ -1,13 +1,15 @@
 //! Expert significance factors (arXiv 2410.06270, section 3.2), collected layer by layer.
 
+use std::path::{Path, PathBuf};
+
 use burn::tensor::Tensor;
 use mcmoe_allocator::Factors;
 use mcmoe_quant::{Matrix, Method, QuantOptions, quantize};
 use mcmoe_tensor_kernels::PackedOps;
-use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::{Routed, Stream};
-use crate::model::{Expert, Linear, WeightSource, names, to_host};
+use super::{ActivationFile, Advanced, Place, Routed, Stream, Weights};
+use crate::model::{Expert, Linear, Routing, WeightSource, names, to_host};
 use crate::{MixtralError, Progress};
 
 /// What to measure.
@@ -18,11 +20,13 @@ pub struct FactorOptions {
     pub bits: Vec<u8>,
     /// Weights that share a scale and a zero point.
     pub group_size: usize,
+    /// Where a temporary folder with the samples' activations is made; the system's if absent.
+    pub work_dir: Option<PathBuf>,
 }
 
 impl Default for FactorOptions {
     fn default() -> Self {
-        Self { bits: vec![1, 2, 3], group_size: 128 }
+        Self { bits: vec![1, 2, 3], group_size: 128, work_dir: None }
     }
 }
 
@@ -31,6 +35,13 @@ impl FactorOptions {
     #[must_use]
     pub const fn group_size(mut self, group_size: usize) -> Self {
         self.group_size = group_size;
+        self
+    }
+
+    /// Sets where a temporary folder is made.
+    #[must_use]
+    pub fn work_dir(mut self, dir: PathBuf) -> Self {
+        self.work_dir = Some(dir);
         self
     }
 
@@ -47,11 +58,13 @@ impl FactorOptions {
 /// output when it alone is rounded to b bits, summed over samples (ε), and the median ratio of second
 /// to first routing weight (μ, in [`Factors::ratio_median`]).
 ///
-/// One layer's weights are in memory at a time.
+/// A few experts' weights and a few samples' activations are in memory at a time; all samples'
+/// activations lie in files of a temporary folder.
 ///
 /// # Errors
 /// Those of loading layers; [`MixtralError::TokenId`] for tokens outside the vocabulary;
-/// [`MixtralError::Quantize`] for weights that are not finite.
+/// [`MixtralError::Quantize`] for weights that are not finite; [`MixtralError::Read`] and
+/// [`MixtralError::Write`] for the temporary files.
 pub fn collect_factors<B: PackedOps>(
     source: &WeightSource<'_>,
     samples: &[Vec<u32>],
@@ -59,61 +72,128 @@ pub fn collect_factors<B: PackedOps>(
     device: &B::Device,
     progress: &dyn Progress,
 ) -> Result<Factors, MixtralError> {
+    let parent = options.work_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let dir = tempfile::tempdir_in(&parent).map_err(|e| MixtralError::write(&parent, e))?;
+    let place = Measuring::<B>::place(dir.path());
+    let stream = Stream::embed(source, samples, place, device)?;
+    let mut measuring = Measuring::<B> { source: *source, options, stream, device };
     let config = source.config;
-    let (layers, experts) = (config.num_hidden_layers, config.num_local_experts);
-    let mut stream = Stream::<B>::embed(source, samples, device)?;
-    let mut factors = Factors::unmeasured(layers, experts, options.bits.clone());
-    let mut medians = Vec::with_capacity(layers);
-    progress.start("measuring experts", (layers * experts) as u64);
-    for l in 0..layers {
-        let layer = source.layer::<B>(l, device)?;
-        let contexts = stream.contexts(&layer);
-        stream.add_attention(&layer, contexts);
-        let routed = stream.route(l, &layer)?;
-        let statistics = Statistics::of(&routed, experts);
-        factors.frequency.push(statistics.frequency);
-        factors.weight.push(statistics.weight);
-        medians.push(statistics.median);
-        let mut losses = Vec::with_capacity(experts);
-        for (e, expert) in layer.moe.experts.iter().enumerate() {
-            let round = |&bits: &u8| round_expert(source, l, e, bits, options.group_size, device);
-            let rounded: Vec<Expert<B>> = options.bits.iter().map(round).collect::<Result<_, _>>()?;
-            let loss = pass_expert(&mut stream, &routed, e, expert, &rounded);
+    progress.start("measuring experts", (config.num_hidden_layers * config.num_local_experts) as u64);
+    let mut measured = Vec::with_capacity(config.num_hidden_layers);
+    for l in 0..config.num_hidden_layers {
+        let (layer, advanced) = measuring.layer(l, progress)?;
+        advanced.old.remove();
+        measured.push(layer);
+    }
+    progress.finish();
+    measuring.stream.finish();
+    Ok(LayerFactors::collect(measured, &options.bits))
+}
+
+/// What is measured of one layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LayerFactors {
+    frequency: Vec<f64>,
+    weight: Vec<f64>,
+    median: f64,
+    /// `[expert][bits]`.
+    losses: Vec<Vec<f64>>,
+}
+
+impl LayerFactors {
+    /// The factors of all layers, losses being those of `bits`.
+    pub(crate) fn collect(layers: Vec<Self>, bits: &[u8]) -> Factors {
+        let experts = layers.first().map_or(0, |layer| layer.frequency.len());
+        let mut factors = Factors::unmeasured(layers.len(), experts, bits.to_vec());
+        factors.ratio_median = Some(layers.iter().map(|layer| layer.median).collect());
+        for layer in layers {
+            factors.frequency.push(layer.frequency);
+            factors.weight.push(layer.weight);
+            factors.quant_loss.push(layer.losses);
+        }
+        factors
+    }
+}
+
+/// The 16-bit model being measured layer by layer.
+pub(crate) struct Measuring<'a, B: PackedOps> {
+    pub(crate) source: WeightSource<'a>,
+    pub(crate) options: &'a FactorOptions,
+    pub(crate) stream: Stream<'a, B>,
+    pub(crate) device: &'a B::Device,
+}
+
+impl<B: PackedOps> Measuring<'_, B> {
+    /// Where the stream's files lie.
+    pub(crate) const fn place(dir: &Path) -> Place<'_> {
+        Place { dir, name: "measuring" }
+    }
+
+    /// Floating-point operations of a layer.
+    pub(crate) fn flops(&self) -> f64 {
+        let config = self.source.config;
+        let experts = (config.num_experts_per_tok * (1 + self.options.bits.len())) as f64;
+        let token =
+            config.attention_flops(self.stream.len()) + 2.0 * experts * config.weights_per_expert() as f64;
+        token * self.stream.tokens() as f64
+    }
+
+    /// Measures layer `l` and takes the stream through it.
+    pub(crate) fn layer(
+        &mut self,
+        l: usize,
+        progress: &dyn Progress,
+    ) -> Result<(LayerFactors, Advanced), MixtralError> {
+        let layer = self.source.frame::<B>(l, self.device)?;
+        let contexts = self.stream.contexts(&layer, |_| Ok(()))?;
+        let routed = self.stream.route(l, &layer, &contexts)?;
+        drop(contexts);
+        let experts = self.source.config.num_local_experts;
+        let statistics = Statistics::of(&routed.routing, experts);
+        let (mut losses, mut outputs) = (Vec::with_capacity(experts), Vec::with_capacity(experts));
+        for e in 0..experts {
+            let (loss, output) = self.expert(l, e, &routed)?;
             if !loss.iter().all(|loss| loss.is_finite()) {
                 let what = format!("outputs of expert {e} of layer {l} on the calibration text");
                 return Err(MixtralError::NotFinite { what });
             }
             losses.push(loss);
+            outputs.push(output);
             progress.advance(1);
         }
-        factors.quant_loss.push(losses);
+        let advanced = self.stream.advance(l, routed, &outputs)?;
+        let Statistics { frequency, weight, median } = statistics;
+        Ok((LayerFactors { frequency, weight, median, losses }, advanced))
     }
-    progress.finish();
-    factors.ratio_median = Some(medians);
-    Ok(factors)
-}
 
-/// Adds expert `e`'s output to the stream and returns the loss of each of its `rounded` versions.
-fn pass_expert<B: PackedOps>(
-    stream: &mut Stream<B>,
-    routed: &[Routed<B>],
-    e: usize,
-    expert: &Expert<B>,
-    rounded: &[Expert<B>],
-) -> Vec<f64> {
-    let samples = routed.par_iter().zip(&mut stream.hidden);
-    let losses: Vec<Vec<f64>> = samples
-        .filter_map(|(routed, hidden)| {
-            let picked = routed.pick(e)?;
-            let y = expert.forward(picked.inputs.clone());
-            let change = |rounded: &Expert<B>| y.clone() - rounded.forward(picked.inputs.clone());
-            let losses = rounded.iter().map(|expert| frobenius(picked.weighted(change(expert)))).collect();
-            *hidden = picked.add_to(hidden.clone(), y);
-            Some(losses)
-        })
-        .collect();
-    let sum = |width: usize| losses.iter().map(|losses| losses[width]).sum();
-    (0..rounded.len()).map(sum).collect()
+    /// The loss of each rounded version of expert `e`, and the weighted outputs of the expert itself.
+    fn expert(
+        &self,
+        l: usize,
+        e: usize,
+        routed: &Routed,
+    ) -> Result<(Vec<f64>, ActivationFile), MixtralError> {
+        let (source, device) = (&self.source, self.device);
+        let round = |&bits: &u8| round_expert(source, l, e, bits, self.options.group_size, device);
+        let rounded: Vec<Expert<B>> = self.options.bits.iter().map(round).collect::<Result<_, _>>()?;
+        let expert = source.expert::<B>(l, e, device)?;
+        let mut outputs = self.stream.scratch(&format!("outputs-{e:03}"), source.config.hidden_size)?;
+        let mut losses = vec![0.0; rounded.len()];
+        let measure = |inputs: Tensor<B, 2>, weights: &Weights<B>| {
+            let y = expert.forward(inputs.clone());
+            let change = |rounded: &Expert<B>| y.clone() - rounded.forward(inputs.clone());
+            let losses: Vec<f64> =
+                rounded.iter().map(|expert| frobenius(weights.times(change(expert)))).collect();
+            (losses, to_host(weights.times(y)))
+        };
+        routed.each(e, &routed.inputs[e], &self.stream, measure, |measured| {
+            let (loss, output) = measured.unwrap_or_default();
+            losses.iter_mut().zip(loss).for_each(|(total, loss)| *total += loss);
+            outputs.push(output);
+            Ok(())
+        })?;
+        Ok((losses, outputs.finish()?.0))
+    }
 }
 
 fn frobenius<B: PackedOps>(change: Tensor<B, 2>) -> f64 {
@@ -155,15 +235,15 @@ struct Statistics {
 }
 
 impl Statistics {
-    fn of<B: PackedOps>(routed: &[Routed<B>], experts: usize) -> Self {
+    fn of(routings: &[Routing], experts: usize) -> Self {
         let (mut frequency, mut weight) = (vec![0.0; experts], vec![0.0; experts]);
-        for routing in routed.iter().map(|routed| &routed.routing) {
+        for routing in routings {
             for (&expert, &probability) in routing.experts.iter().zip(&routing.probabilities) {
                 frequency[expert] += 1.0;
                 weight[expert] += f64::from(probability);
             }
         }
-        let ratios = routed.iter().flat_map(|routed| routed.routing.ratios()).collect();
+        let ratios = routings.iter().flat_map(Routing::ratios).collect();
         Self { frequency, weight, median: median(ratios) }
     }
 }

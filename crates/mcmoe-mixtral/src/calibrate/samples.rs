@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{DataSpec, DatasetError, blocks, random_windows, split_shares};
+use crate::durable::{Digest, Hasher};
 use crate::{MixtralError, Tokenizer};
 
 /// Text read of a data set at the least, however few samples are asked for.
@@ -116,6 +117,17 @@ impl CalibrationTokens {
     /// [`MixtralError::Sequences`] if a text is shorter than a sequence.
     pub fn windows(&self) -> Result<Vec<Vec<u32>>, MixtralError> {
         self.sample(random_windows)
+    }
+
+    /// Of the tokens and of how samples are drawn from them.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        hasher.add(format!("{:?} {}\n", self.calibration.record(), self.parts.len()).as_bytes());
+        for tokens in &self.parts {
+            hasher.add(&(tokens.len() as u64).to_le_bytes());
+            tokens.iter().for_each(|token| hasher.add(&token.to_le_bytes()));
+        }
+        hasher.finish()
     }
 
     fn sample(&self, sampler: Sampler) -> Result<Vec<Vec<u32>>, MixtralError> {

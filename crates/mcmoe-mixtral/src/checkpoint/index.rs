@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MixtralError, json};
+use crate::{MixtralError, json, regular_file};
 
 /// The single file of an unsharded checkpoint.
 const SINGLE: &str = "model.safetensors";
@@ -31,11 +31,11 @@ struct WeightMap {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Names of the files that hold weights, and the index (empty for a single file).
+/// Names of the files that hold weights, sorted, and the index (empty for a single file).
 pub(super) fn shards(dir: &Path) -> Result<(Vec<String>, BTreeMap<String, String>), MixtralError> {
     let index = dir.join(INDEX);
-    if !index.exists() {
-        if dir.join(SINGLE).exists() {
+    if !regular_file::exists(&index) {
+        if regular_file::exists(&dir.join(SINGLE)) {
             return Ok((vec![SINGLE.to_owned()], BTreeMap::new()));
         }
         std::fs::read_dir(dir).map_err(|e| MixtralError::read(dir, e))?;
@@ -55,9 +55,11 @@ pub(super) fn shards(dir: &Path) -> Result<(Vec<String>, BTreeMap<String, String
     }
 }
 
+/// Whether `name` is one of a file of the folder, and can be shown to a terminal.
 fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+    let single = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    single && !name.contains(char::is_control)
 }
 
 #[cfg(test)]
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn shards_stay_in_their_folder() {
-        let names = ["a.safetensors", "../a", "/etc/passwd", "b/c", ".."];
-        assert_eq!(names.map(is_plain_name), [true, false, false, false, false]);
+        let names = ["a.safetensors", "../a", "/etc/passwd", "b/c", "..", "\u{1b}[2J"];
+        assert_eq!(names.map(is_plain_name), [true, false, false, false, false, false]);
     }
 }

@@ -1,5 +1,6 @@
 //! One safetensors file, mapped; its header parsed and trusted in nothing.
 
+use std::panic;
 use std::path::{Path, PathBuf};
 
 use mcmoe_quant::SharedBytes;
@@ -25,7 +26,13 @@ impl MappedFile {
         let bytes = SharedBytes::map(path).map_err(|e| MixtralError::read(path, e))?;
         let damaged =
             |reason: String| MixtralError::Safetensors { path: path.to_owned(), reason: reason.clone() };
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        // In builds that check for it, sizes that add up to nearly 2^64 overflow in the safetensors crate.
+        let content: &[u8] = &bytes;
+        let read = panic::catch_unwind(|| SafeTensors::read_metadata(content));
+        let (header, metadata) = match read {
+            Ok(read) => read.map_err(|e| damaged(e.to_string()))?,
+            Err(_) => return Err(damaged("its header describes more bytes than can be counted".into())),
+        };
         let start = header + LENGTH_BYTES;
         let data = bytes.slice(start..bytes.len()).ok_or_else(|| damaged("cut in its header".into()))?;
         let needed = metadata.data_len();
@@ -40,6 +47,11 @@ impl MappedFile {
 
     pub(super) fn names(&self) -> impl Iterator<Item = String> + use<> {
         self.metadata.offset_keys().into_iter()
+    }
+
+    /// Bytes of all tensors.
+    pub(super) fn data_len(&self) -> usize {
+        self.data.len()
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {

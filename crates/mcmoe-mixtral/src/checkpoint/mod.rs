@@ -60,7 +60,7 @@ impl Checkpoint {
             places.extend(file.names().map(|name| (name.to_owned(), place)));
         }
         for (name, file) in index {
-            let place = names.iter().position(|other| *other == file);
+            let place = names.binary_search(&file).ok();
             match place.filter(|&place| files[place].contains(&name)) {
                 Some(place) => drop(places.insert(name, place)),
                 None => return Err(MixtralError::MissingTensor { name, path: dir.join(file) }),
@@ -72,6 +72,11 @@ impl Checkpoint {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Bytes of all tensors.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.data_len() as u64).sum()
     }
 
     /// Names of all tensors, in alphabetical order.
@@ -150,6 +155,8 @@ impl Checkpoint {
     /// As [`Checkpoint::weights`].
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, MixtralError> {
         let (tensor, dtype) = self.weights(name, shape)?;
-        Ok(convert::to_f32(dtype, &tensor.bytes))
+        let values = convert::to_f32(dtype, &tensor.bytes);
+        tensor.bytes.unload();
+        Ok(values)
     }
 }

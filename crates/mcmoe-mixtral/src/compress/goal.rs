@@ -94,7 +94,10 @@ pub(crate) fn folder_bytes(dir: &Path) -> Result<u64, MixtralError> {
 }
 
 /// Attention, dense tensors, headers, reports and the files that travel along.
-fn bytes_besides_experts(folder: &ModelFolder, options: &CompressOptions) -> Result<u64, MixtralError> {
+pub(super) fn bytes_besides_experts(
+    folder: &ModelFolder,
+    options: &CompressOptions,
+) -> Result<u64, MixtralError> {
     let config = folder.config();
     let attention =
         BitWidth::new(options.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;

@@ -4,14 +4,15 @@
 //! ones before it produce: q, k and v, then o, then each expert's w1 and w3, then its w2.
 
 use burn::tensor::Tensor;
-use mcmoe_quant::{Hessian, Matrix, PackedMatrix, quantize};
+use mcmoe_quant::{Hessian, Matrix, PackedMatrix, quantize_all};
 use mcmoe_tensor_kernels::PackedOps;
 use rayon::prelude::*;
 
-use super::{CompressOptions, MatrixReport};
-use crate::calibrate::{Routed, Stream};
+use super::clock::{Clock, Part, flops};
+use super::{CompressOptions, MatrixReport, plan};
+use crate::calibrate::{ActivationFile, Advanced, Routed, Stream, Weights};
 use crate::folder::{MatrixInfo, MatrixKind};
-use crate::model::{DecoderLayer, LayerWidths, Linear, Picked, WeightSource, gated, to_host, weight};
+use crate::model::{DecoderLayer, LayerWidths, Linear, WeightSource, gated, to_host, weight};
 use crate::{MixtralError, Progress};
 
 /// A layer to be quantized.
@@ -22,6 +23,7 @@ pub(super) struct LayerTask<'a, B: PackedOps> {
     pub(super) widths: &'a LayerWidths,
     pub(super) options: &'a CompressOptions,
     pub(super) device: &'a B::Device,
+    pub(super) clock: &'a Clock,
 }
 
 /// A matrix done.
@@ -34,131 +36,159 @@ pub(super) struct Done {
 impl<B: PackedOps> LayerTask<'_, B> {
     /// Quantizes every matrix from its weights alone.
     pub(super) fn data_free(&self, progress: &dyn Progress) -> Result<Vec<Done>, MixtralError> {
-        let infos = MatrixInfo::of_layer(self.source.config, self.l);
         let quantize = |info| {
-            let done = self.quantize(&info, None);
+            let done = self.quantize(&[info], None);
             progress.advance(1);
-            done
+            Ok(done?.remove(0))
         };
-        infos.into_iter().map(quantize).collect()
+        MatrixInfo::of_layer(self.source.config, self.l).iter().map(quantize).collect()
     }
 
     /// Quantizes every matrix on the stream's activations and takes the stream through the layer.
     pub(super) fn calibrated(
         &self,
-        stream: &mut Stream<B>,
+        stream: &mut Stream<'_, B>,
         progress: &dyn Progress,
-    ) -> Result<Vec<Done>, MixtralError> {
-        let mut layer = self.source.layer::<B>(self.l, self.device)?;
-        let mut done = self.attention(&mut layer, stream)?;
+    ) -> Result<(Vec<Done>, Advanced), MixtralError> {
+        let mut layer = self.source.frame::<B>(self.l, self.device)?;
+        let (mut done, contexts) = self.attention(&mut layer, stream)?;
         progress.advance(done.len() as u64);
-        let routed = stream.route(self.l, &layer)?;
-        // Experts side by side; each is independent of the others, so the order is of no account.
-        let experts: Vec<(Vec<Done>, Outputs<B>)> = (0..layer.moe.experts.len())
-            .into_par_iter()
-            .map(|e| {
-                let quantized = self.expert(e, &routed)?;
+        let routed = self.clock.time(Part::Forward, || stream.route(self.l, &layer, &contexts))?;
+        drop((layer, contexts));
+        let experts: Vec<usize> = (0..self.source.config.num_local_experts).collect();
+        let mut outputs = Vec::with_capacity(experts.len());
+        // Each expert is independent of the others: as many side by side as memory allows.
+        for experts in experts.chunks(plan::experts_at_once(self.source.config)) {
+            let quantize = |&e: &usize| {
+                let quantized = self.expert(e, &routed, stream)?;
                 progress.advance(quantized.0.len() as u64);
                 Ok(quantized)
-            })
-            .collect::<Result<_, MixtralError>>()?;
-        for (matrices, outputs) in experts {
-            done.extend(matrices);
-            for (hidden, output) in stream.hidden.iter_mut().zip(outputs) {
-                if let Some((picked, y)) = output {
-                    *hidden = picked.add_to(hidden.clone(), y);
-                }
+            };
+            let quantized = experts.par_iter().map(quantize).collect::<Result<Vec<_>, MixtralError>>()?;
+            for (matrices, output) in quantized {
+                done.extend(matrices);
+                outputs.push(output);
             }
         }
-        Ok(done)
+        let advanced = self.clock.time(Part::Files, || stream.advance(self.l, routed, &outputs))?;
+        Ok((done, advanced))
     }
 
-    /// Quantizes the projections, replaces them in `layer` and adds attention to the stream.
+    /// Quantizes the projections and replaces them in `layer`; leaves the inputs of the last one.
     fn attention(
         &self,
         layer: &mut DecoderLayer<B>,
-        stream: &mut Stream<B>,
-    ) -> Result<Vec<Done>, MixtralError> {
+        stream: &Stream<'_, B>,
+    ) -> Result<(Vec<Done>, ActivationFile), MixtralError> {
         let infos = MatrixInfo::of_layer(self.source.config, self.l);
-        let infos: Vec<_> = infos.into_iter().filter(|info| info.kind == MatrixKind::Attention).collect();
+        let infos: Vec<&MatrixInfo> =
+            infos.iter().filter(|info| info.kind == MatrixKind::Attention).collect();
         let mut hessian = Hessian::new(infos[0].cols);
-        for hidden in &stream.hidden {
-            self.observe(&mut hessian, layer.input_norm.forward(hidden.clone()), &infos[0].name)?;
-        }
-        let mut done = self.quantize_all(&infos[..3], &hessian)?;
+        let clock = self.clock.forward(0.0);
+        stream.each(
+            |hidden| layer.input_norm.forward(hidden),
+            |_, x| clock.apart(|| self.observe(&mut hessian, &x, infos[0])),
+        )?;
+        drop(clock);
+        let mut done = self.quantize(&infos[..3], Some(&hessian))?;
         let attention = &mut layer.attention;
         let targets = [&mut attention.q_proj, &mut attention.k_proj, &mut attention.v_proj];
         for (target, done) in targets.into_iter().zip(&done) {
             *target = self.dequantized(&done.packed);
         }
 
-        let contexts = stream.contexts(layer);
         let mut hessian = Hessian::new(infos[3].cols);
-        for context in &contexts {
-            self.observe(&mut hessian, context.clone(), &infos[3].name)?;
-        }
-        done.push(self.quantize(&infos[3], Some(&hessian))?);
+        let clock =
+            self.clock.forward(self.source.config.attention_flops(stream.len()) * stream.tokens() as f64);
+        let contexts = stream
+            .contexts(layer, |context| clock.apart(|| self.observe(&mut hessian, context, infos[3])))?;
+        drop(clock);
+        done.extend(self.quantize(&infos[3..], Some(&hessian))?);
         layer.attention.o_proj = self.dequantized(&done[3].packed);
-        stream.add_attention(layer, contexts);
-        Ok(done)
+        Ok((done, contexts))
     }
 
-    /// Quantizes expert `e`; returns its matrices and its outputs for the samples.
-    fn expert(&self, e: usize, routed: &[Routed<B>]) -> Result<(Vec<Done>, Outputs<B>), MixtralError> {
+    /// Quantizes expert `e`; returns its matrices and its weighted outputs.
+    fn expert(
+        &self,
+        e: usize,
+        routed: &Routed,
+        stream: &Stream<'_, B>,
+    ) -> Result<(Vec<Done>, ActivationFile), MixtralError> {
         let infos = MatrixInfo::of_layer(self.source.config, self.l);
-        let infos: Vec<_> = infos.into_iter().filter(|info| info.kind == MatrixKind::Expert(e)).collect();
-        let [w1, w2, w3] = &infos[..] else { unreachable!("an expert has three matrices") };
-        let picked: Vec<Option<Picked<B>>> = routed.iter().map(|routed| routed.pick(e)).collect();
+        let infos: Vec<&MatrixInfo> =
+            infos.iter().filter(|info| info.kind == MatrixKind::Expert(e)).collect();
+        let [w1, w2, w3] = infos[..] else { unreachable!("an expert has three matrices") };
+        let inputs = &routed.inputs[e];
+        let products = |matrices: f64| matrices * flops::product(w1, inputs.total_rows());
 
         let mut hessian = Hessian::new(w1.cols);
-        for picked in picked.iter().flatten() {
-            self.observe(&mut hessian, picked.inputs.clone(), &w1.name)?;
+        for x in inputs.read()? {
+            self.observe(&mut hessian, &x?, w1)?;
         }
-        let first = self.quantize(w1, Some(&hessian))?;
-        let third = self.quantize(w3, Some(&hessian))?;
+        let first_and_third = self.quantize(&[w1, w3], Some(&hessian))?;
         drop(hessian);
-        let (gate, up) = (self.dequantized(&first.packed), self.dequantized(&third.packed));
-        let hidden = |picked: &Picked<B>| gated(&gate, &up, picked.inputs.clone());
+        let [gate, up] = [0, 1].map(|i: usize| self.dequantized(&first_and_third[i].packed));
 
         let mut hessian = Hessian::new(w2.cols);
-        for picked in picked.iter().flatten() {
-            self.observe(&mut hessian, hidden(picked), &w2.name)?;
-        }
-        let second = self.quantize(w2, Some(&hessian))?;
+        let mut hidden = stream.scratch(&format!("gated-{e:03}"), w2.cols)?;
+        let clock = self.clock.forward(products(2.0));
+        let pass = |inputs, _: &Weights<B>| to_host(gated(&gate, &up, inputs));
+        routed.each(e, inputs, stream, pass, |x| {
+            let x = x.unwrap_or_default();
+            clock.apart(|| self.observe(&mut hessian, &x, w2))?;
+            hidden.push(x);
+            Ok(())
+        })?;
+        drop(clock);
+        drop((gate, up));
+        let (hidden, _) = hidden.finish()?;
+        let second = self.quantize(&[w2], Some(&hessian))?;
         drop(hessian);
-        let down = self.dequantized(&second.packed);
-        let output = |picked: Option<Picked<B>>| {
-            picked.map(|picked| {
-                let y = down.forward(hidden(&picked));
-                (picked, y)
-            })
-        };
-        Ok((vec![first, second, third], picked.into_iter().map(output).collect()))
+
+        let down = self.dequantized(&second[0].packed);
+        let mut outputs = stream.scratch(&format!("outputs-{e:03}"), w2.rows)?;
+        let clock = self.clock.forward(products(1.0));
+        let pass = |hidden: Tensor<B, 2>, weights: &Weights<B>| to_host(weights.times(down.forward(hidden)));
+        routed.each(e, &hidden, stream, pass, |y| {
+            outputs.push(y.unwrap_or_default());
+            Ok(())
+        })?;
+        drop(clock);
+        let [first, third] = first_and_third.try_into().ok().expect("two matrices were quantized");
+        let second = second.into_iter();
+        Ok((std::iter::once(first).chain(second).chain([third]).collect(), outputs.finish()?.0))
     }
 
-    fn observe(&self, hessian: &mut Hessian, x: Tensor<B, 2>, name: &str) -> Result<(), MixtralError> {
-        hessian.add(&to_host(x)).map_err(|source| MixtralError::quantize(name, source))
+    fn observe(&self, hessian: &mut Hessian, x: &[f32], info: &MatrixInfo) -> Result<(), MixtralError> {
+        let work = flops::hessian(info.cols, x.len() / info.cols);
+        let added = self.clock.work(Part::Hessians, work, || hessian.add(x));
+        added.map_err(|source| MixtralError::quantize(&weight(&info.name), source))
     }
 
-    fn quantize_all(&self, infos: &[MatrixInfo], hessian: &Hessian) -> Result<Vec<Done>, MixtralError> {
-        infos.iter().map(|info| self.quantize(info, Some(hessian))).collect()
-    }
-
-    fn quantize(&self, info: &MatrixInfo, hessian: Option<&Hessian>) -> Result<Done, MixtralError> {
-        let name = weight(&info.name);
-        let values = self.source.checkpoint.read_f32(&name, &[info.rows, info.cols])?;
-        let bits = info.bits(self.widths);
+    /// Quantizes matrices that read the same inputs.
+    fn quantize(&self, infos: &[&MatrixInfo], hessian: Option<&Hessian>) -> Result<Vec<Done>, MixtralError> {
+        let name = |info: &MatrixInfo| weight(&info.name);
+        let read = |info: &&MatrixInfo| self.source.checkpoint.read_f32(&name(info), &[info.rows, info.cols]);
+        let values =
+            self.clock.time(Part::Files, || infos.iter().map(read).collect::<Result<Vec<_>, _>>())?;
+        let mut matrices = Vec::with_capacity(infos.len());
+        for (info, values) in infos.iter().zip(&values) {
+            let matrix = Matrix::new(info.rows, info.cols, values);
+            matrices.push(matrix.map_err(|source| MixtralError::quantize(&name(info), source))?);
+        }
+        let bits = infos[0].bits(self.widths);
         let options = self.options.quant(bits)?;
-        let quantized = Matrix::new(info.rows, info.cols, &values)
-            .and_then(|matrix| quantize(matrix, hessian, &options))
-            .map_err(|source| MixtralError::quantize(&name, source))?;
-        let report = MatrixReport {
-            name: info.name.clone(),
-            bits: bits.bits(),
-            tokens: hessian.map(Hessian::tokens),
-            errors: quantized.report,
+        let work = hessian.map_or(0.0, |_| flops::rounding(infos));
+        let quantized = self.clock.work(Part::Rounding, work, || quantize_all(&matrices, hessian, &options));
+        let quantized = quantized.map_err(|source| MixtralError::quantize(&name(infos[0]), source))?;
+        let done = |(info, quantized): (&&MatrixInfo, mcmoe_quant::Quantized)| {
+            let tokens = hessian.map(Hessian::tokens);
+            let report =
+                MatrixReport { name: info.name.clone(), bits: bits.bits(), tokens, errors: quantized.report };
+            Done { name: info.name.clone(), packed: quantized.packed, report }
         };
-        Ok(Done { name: info.name.clone(), packed: quantized.packed, report })
+        Ok(infos.iter().zip(quantized).map(done).collect())
     }
 
     /// The matrix as the model will compute with it, dense because many tokens are about to pass.
@@ -167,6 +197,3 @@ impl<B: PackedOps> LayerTask<'_, B> {
         Linear::dense(packed.dequantize(), shape.rows(), shape.cols(), self.device)
     }
 }
-
-/// An expert's tokens and outputs, sample by sample.
-type Outputs<B> = Vec<Option<(Picked<B>, Tensor<B, 2>)>>;

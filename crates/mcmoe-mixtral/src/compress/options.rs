@@ -1,5 +1,7 @@
 //! What to compress to.
 
+use std::path::PathBuf;
+
 use mcmoe_allocator::{Allocation, AllocatorOptions, Exponents, Mode};
 use mcmoe_quant::{BitWidth, Method, QuantOptions};
 
@@ -30,6 +32,10 @@ pub struct CompressOptions {
     pub calibration: Option<Calibration>,
     /// Seed of random allocations.
     pub seed: u64,
+    /// Where the unfinished result and the samples' activations lie; beside the output folder if absent.
+    pub work_dir: Option<PathBuf>,
+    /// Refuse to start over where the work folder holds an unfinished run of other inputs.
+    pub resume: bool,
 }
 
 impl Default for CompressOptions {
@@ -44,6 +50,8 @@ impl Default for CompressOptions {
             allocation: None,
             calibration: None,
             seed: 0,
+            work_dir: None,
+            resume: false,
         }
     }
 }
@@ -87,6 +95,27 @@ impl CompressOptions {
     pub fn allocation(mut self, allocation: Allocation) -> Self {
         self.allocation = Some(allocation);
         self
+    }
+
+    /// Sets where unfinished work lies.
+    #[must_use]
+    pub fn work_dir(mut self, dir: PathBuf) -> Self {
+        self.work_dir = Some(dir);
+        self
+    }
+
+    /// Goes on with the unfinished run in the work folder, if there is one, and with no other.
+    #[must_use]
+    pub const fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// The options that decide the result, calibration left out.
+    pub(super) fn decisive(&self) -> String {
+        let Self { size, attention_bits, group_size, method, mode, exponents, allocation, seed, .. } = self;
+        let bits = allocation.as_ref().map(|allocation| &allocation.bits);
+        format!("{size:?} {attention_bits} {group_size} {method:?} {mode:?} {exponents:?} {bits:?} {seed}")
     }
 
     /// Makes sure that there is a calibration text if the mode or the quantizer needs one.

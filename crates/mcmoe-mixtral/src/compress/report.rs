@@ -3,7 +3,7 @@
 use mcmoe_quant::{ErrorReport, Fallback};
 use serde::{Deserialize, Serialize};
 
-use super::CompressOptions;
+use super::{CompressOptions, TimeSplit};
 use crate::calibrate::{Calibration, CalibrationRecord};
 
 /// The record of a compression.
@@ -18,6 +18,9 @@ pub struct CompressReport {
     pub calibration: Option<CalibrationRecord>,
     /// Every packed matrix, layer by layer.
     pub matrices: Vec<MatrixReport>,
+    /// Where the time went. Not in the file, which is the same whenever it is made.
+    #[serde(skip)]
+    pub times: TimeSplit,
 }
 
 /// One packed matrix.
@@ -42,6 +45,7 @@ impl CompressReport {
             quantizer: options.quantizer().to_owned(),
             calibration: options.calibration.as_ref().map(Calibration::record),
             matrices: Vec::new(),
+            times: TimeSplit::default(),
         }
     }
 }

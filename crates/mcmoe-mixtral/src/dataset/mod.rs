@@ -26,6 +26,7 @@ mod open;
 mod parquet;
 mod plain;
 mod read;
+mod record;
 mod sampling;
 mod spec;
 

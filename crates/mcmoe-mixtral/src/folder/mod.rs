@@ -2,8 +2,10 @@
 //!
 //! A compressed folder (`docs/format.md`) is a Hugging Face folder whose `config.json` carries a
 //! `quantization_config` of ours, whose attention projections and experts are packed, and which holds
-//! `allocation.json`, `pruning.json`, `report.json` and, where they were measured, `factors.json`.
+//! `allocation.json`, `pruning.json`, `report.json`, `checksums.sha256` and, where they were measured,
+//! `factors.json`.
 
+mod checksums;
 mod contents;
 mod quantization;
 mod staging;
@@ -15,14 +17,16 @@ use mcmoe_quant::{BitWidth, Precision};
 use mcmoe_tensor_kernels::PackedOps;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use checksums::Checksums;
+pub use checksums::Verification;
 pub use contents::{MatrixInfo, MatrixKind};
 pub(crate) use contents::{dense_tensors, packed_layer};
 pub use quantization::QuantizationConfig;
-pub(crate) use staging::Staging;
+pub(crate) use staging::{Staging, beside, copy_files, publish};
 
 use crate::checkpoint::{Checkpoint, ShardWriter};
 use crate::model::{LayerWidths, Mixtral, Pruning, WeightSource};
-use crate::{MixtralConfig, MixtralError, json};
+use crate::{MixtralConfig, MixtralError, json, regular_file};
 
 /// Files of a compressed folder beside the weights.
 pub(crate) mod files {
@@ -32,6 +36,10 @@ pub(crate) mod files {
     pub(crate) const FACTORS: &str = "factors.json";
     /// Thresholds of dynamic pruning.
     pub(crate) const PRUNING: &str = "pruning.json";
+    /// SHA-256 of every other file.
+    pub(crate) const CHECKSUMS: &str = "checksums.sha256";
+    /// A file on its way into the folder.
+    pub(crate) const PARTIAL: &str = ".incomplete";
     /// Calibration record and errors of each matrix.
     pub(crate) const REPORT: &str = "report.json";
     /// Files that travel with any model, copied where present.
@@ -198,8 +206,9 @@ impl ModelFolder {
         if let Some(thresholds) = compression.thresholds.clone() {
             json::write(&staging.dir().join(files::PRUNING), &Thresholds { thresholds })?;
         }
-        staging.copy(self.dir(), &[files::FACTORS, files::REPORT])?;
-        staging.copy(self.dir(), &files::COPIED)?;
+        copy_files(self.dir(), staging.dir(), &[files::FACTORS, files::REPORT])?;
+        copy_files(self.dir(), staging.dir(), &files::COPIED)?;
+        Checksums::of(staging.dir())?.write(staging.dir())?;
         staging.commit()
     }
 }
@@ -214,7 +223,8 @@ impl Compression {
         let layers = config.num_hidden_layers;
         let widths = quantization.widths(&allocation, dir)?;
         let path = dir.join(files::PRUNING);
-        let thresholds = if path.exists() { Some(read_thresholds(&path, layers)?) } else { None };
+        let there = regular_file::exists(&path);
+        let thresholds = if there { Some(read_thresholds(&path, layers)?) } else { None };
         Ok(Self { quantization, allocation, thresholds, widths })
     }
 }
@@ -234,7 +244,7 @@ pub fn read_allocation(path: &Path, config: &MixtralConfig) -> Result<Allocation
 }
 
 fn read_thresholds(path: &Path, layers: usize) -> Result<Vec<f32>, MixtralError> {
-    let Thresholds { thresholds } = json::read(path)?;
+    let Thresholds { thresholds } = json::read_settings(path)?;
     let sound = thresholds.len() == layers && thresholds.iter().all(|t| (0.0..=1.0).contains(t));
     if sound {
         return Ok(thresholds);

@@ -1,22 +1,23 @@
 //! An output folder that appears only when it is complete.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::files;
 use crate::MixtralError;
+use crate::durable::sync_folder;
 
-/// A hidden folder that becomes the output folder by [`Staging::commit`], and is removed if that
-/// never comes.
-///
-/// It lies beside the output folder and is renamed; if the output is an existing empty folder (`.`, a
-/// link, a mount point), it lies inside and its files move up, `config.json` last.
+/// A hidden folder that becomes the output folder by [`Staging::commit`], and is removed if that never
+/// comes. It lies beside the output folder, or inside if that is an existing empty folder (`.`, a link, a
+/// mount point).
 #[derive(Debug)]
 pub(crate) struct Staging {
     temporary: TempDir,
     target: PathBuf,
-    inside: bool,
 }
 
 impl Staging {
@@ -24,21 +25,17 @@ impl Staging {
     pub(crate) fn create(target: &Path) -> Result<Self, MixtralError> {
         let refused = |e| MixtralError::write(target, e);
         let inside = target.exists();
-        if inside && fs::read_dir(target).map_err(refused)?.next().is_some() {
+        if inside && !names_in(target).map_err(refused)?.is_empty() {
             return Err(MixtralError::OutputExists { path: target.to_owned() });
         }
-        let parent = match target.parent() {
-            _ if inside => target,
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = if inside { target } else { parent_of(target) };
         fs::create_dir_all(parent).map_err(|e| MixtralError::write(parent, e))?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let temporary = tempfile::Builder::new()
             .prefix(&format!(".{name}.incomplete-"))
             .tempdir_in(parent)
             .map_err(refused)?;
-        Ok(Self { temporary, target: target.to_owned(), inside })
+        Ok(Self { temporary, target: target.to_owned() })
     }
 
     /// The folder to write to.
@@ -46,54 +43,99 @@ impl Staging {
         self.temporary.path()
     }
 
-    /// Copies those of `names` that exist in `from`.
-    pub(crate) fn copy(&self, from: &Path, names: &[&str]) -> Result<(), MixtralError> {
-        for name in names {
-            let (source, target) = (from.join(name), self.dir().join(name));
-            if source.is_file() {
-                let bytes = fs::read(&source).map_err(|e| MixtralError::read(&source, e))?;
-                fs::write(&target, bytes).map_err(|e| MixtralError::write(&target, e))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Gives the folder its name.
     pub(crate) fn commit(self) -> Result<(), MixtralError> {
-        let refused = |e| MixtralError::write(&self.target, e);
-        open_to_others(self.temporary.path()).map_err(refused)?;
-        sync(self.temporary.path()).map_err(refused)?;
-        if self.inside {
-            return self.move_up().and_then(|()| sync_folder(&self.target)).map_err(refused);
-        }
-        fs::rename(self.temporary.path(), &self.target).map_err(refused)?;
-        // The folder has moved away from the name that would be removed.
-        let parent = self.temporary.keep().parent().map(Path::to_owned);
-        parent.map_or(Ok(()), |parent| sync_folder(&parent)).map_err(refused)
+        publish(self.temporary.path(), &self.target)
     }
+}
 
-    /// Moves the files into the target, the one that makes it a model last.
-    fn move_up(&self) -> std::io::Result<()> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.temporary.path())? {
-            names.push(entry?.file_name());
-        }
-        names.sort_by_key(|name| (name == "config.json", name.clone()));
-        names.iter().try_for_each(|name| fs::rename(self.temporary.path().join(name), self.target.join(name)))
+/// Makes the complete folder `from` the folder `target`, which does not exist, or exists and is filled file
+/// by file, `config.json` last. What was interrupted can be repeated.
+pub(crate) fn publish(from: &Path, target: &Path) -> Result<(), MixtralError> {
+    let refused = |e| MixtralError::write(target, e);
+    if !from.exists() && target.exists() {
+        return Ok(()); // renamed before the interruption
     }
+    open_to_others(from).and_then(|()| sync(from)).map_err(refused)?;
+    if target.exists() {
+        return move_up(from, target).and_then(|()| sync_folder(target)).map_err(refused);
+    }
+    let parent = parent_of(target);
+    fs::create_dir_all(parent).map_err(|e| MixtralError::write(parent, e))?;
+    let renamed = match fs::rename(from, target) {
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => copy_over(from, target),
+        renamed => renamed,
+    };
+    renamed.and_then(|()| sync_folder(parent)).map_err(refused)
+}
+
+/// Moves the files of `from` into `target`, the one that makes it a model last.
+fn move_up(from: &Path, target: &Path) -> io::Result<()> {
+    let mut names = names_in(from)?;
+    names.sort_by_key(|name| (name == "config.json", name.clone()));
+    names.iter().try_for_each(|name| {
+        match fs::rename(from.join(name), target.join(name)) {
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
+            renamed => return renamed,
+        }
+        let partial = target.join(files::PARTIAL);
+        fs::copy(from.join(name), &partial)?;
+        fs::File::open(&partial)?.sync_all()?;
+        fs::rename(&partial, target.join(name))?;
+        fs::remove_file(from.join(name))
+    })
+}
+
+/// Copies `from` to another file system, beside `target`, and renames the copy.
+fn copy_over(from: &Path, target: &Path) -> io::Result<()> {
+    let near = beside(target, "incomplete");
+    if near.exists() {
+        fs::remove_dir_all(&near)?;
+    }
+    fs::create_dir(&near)?;
+    let copy = |name: OsString| fs::copy(from.join(&name), near.join(&name)).map(drop);
+    let copied = names_in(from).and_then(|names| names.into_iter().try_for_each(copy));
+    if let Err(error) = copied.and_then(|()| sync(&near)).and_then(|()| fs::rename(&near, target)) {
+        let _ = fs::remove_dir_all(&near); // the error is what matters
+        return Err(error);
+    }
+    fs::remove_dir_all(from)
+}
+
+/// The hidden name `.NAME.KIND` beside `target`.
+pub(crate) fn beside(target: &Path, kind: &str) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{name}.{kind}"))
+}
+
+/// The folder that `target` lies in.
+pub(crate) fn parent_of(target: &Path) -> &Path {
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Copies those of `names` that exist in `from`.
+pub(crate) fn copy_files(from: &Path, to: &Path, names: &[&str]) -> Result<(), MixtralError> {
+    for name in names {
+        let (source, target) = (from.join(name), to.join(name));
+        if source.is_file() {
+            let bytes = fs::read(&source).map_err(|e| MixtralError::read(&source, e))?;
+            fs::write(&target, bytes).map_err(|e| MixtralError::write(&target, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn names_in(dir: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// Makes the files of `dir` and their names durable.
-fn sync(dir: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        fs::OpenOptions::new().write(true).open(entry?.path())?.sync_all()?;
+fn sync(dir: &Path) -> io::Result<()> {
+    for name in names_in(dir)? {
+        fs::OpenOptions::new().write(true).open(dir.join(name))?.sync_all()?;
     }
     sync_folder(dir)
-}
-
-/// Makes the names in `dir` durable; only Unix lets a folder be opened for that.
-fn sync_folder(dir: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { fs::File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 /// Temporary files and folders are private; a model need not be.

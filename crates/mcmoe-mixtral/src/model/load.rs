@@ -125,6 +125,18 @@ impl WeightSource<'_> {
     /// # Errors
     /// As [`WeightSource::model`]; [`MixtralError::Option`] if there is no such layer.
     pub fn layer<B: PackedOps>(&self, l: usize, device: &B::Device) -> Result<DecoderLayer<B>, MixtralError> {
+        let mut layer = self.frame::<B>(l, device)?;
+        let experts = (0..self.config.num_local_experts).map(|e| self.expert(l, e, device));
+        layer.moe.experts = experts.collect::<Result<_, _>>()?;
+        Ok(layer)
+    }
+
+    /// Loads layer `l` without its experts.
+    pub(crate) fn frame<B: PackedOps>(
+        &self,
+        l: usize,
+        device: &B::Device,
+    ) -> Result<DecoderLayer<B>, MixtralError> {
         let config = self.config;
         config.check_layer(l)?;
         let [q, k, v, o] = names::ATTENTION;
@@ -139,18 +151,17 @@ impl WeightSource<'_> {
             attention(v, key_value, hidden)?,
             attention(o, hidden, query)?,
         ];
-        let experts =
-            (0..config.num_local_experts).map(|e| self.expert(l, e, device)).collect::<Result<_, _>>()?;
         let gate = self.dense(&names::gate(l), config.num_local_experts, hidden, device)?;
         Ok(DecoderLayer {
             input_norm: self.norm(&names::input_norm(l), device)?,
             attention: Attention::new(projections, config),
             post_attention_norm: self.norm(&names::post_attention_norm(l), device)?,
-            moe: MoeBlock { router: Router { gate, top_k: config.num_experts_per_tok }, experts },
+            moe: MoeBlock { router: Router { gate, top_k: config.num_experts_per_tok }, experts: vec![] },
         })
     }
 
-    fn expert<B: PackedOps>(
+    /// Loads expert `e` of layer `l`.
+    pub(crate) fn expert<B: PackedOps>(
         &self,
         l: usize,
         e: usize,

@@ -30,7 +30,6 @@ pub use linear::Linear;
 pub use load::{LayerWidths, WeightSource, names};
 pub(crate) use load::{check_kernels, weight};
 pub use moe::MoeBlock;
-pub(crate) use moe::Picked;
 pub use norm::RmsNorm;
 pub use pruning::{Activations, Pruning};
 pub use rope::{Angles, Rope};

@@ -51,16 +51,16 @@ impl<B: PackedOps> MoeBlock<B> {
 }
 
 /// The tokens of a batch that one expert works on.
-pub(crate) struct Picked<B: PackedOps> {
+struct Picked<B: PackedOps> {
     indices: Tensor<B, 1, Int>,
     weights: Tensor<B, 2>,
     /// The tokens' inputs, `[picked, hidden]`.
-    pub(crate) inputs: Tensor<B, 2>,
+    inputs: Tensor<B, 2>,
 }
 
 impl<B: PackedOps> Picked<B> {
     /// Gathers `tokens` of `x`; `None` if there are none.
-    pub(crate) fn new(tokens: Vec<usize>, weights: Vec<f32>, x: &Tensor<B, 2>) -> Option<Self> {
+    fn new(tokens: Vec<usize>, weights: Vec<f32>, x: &Tensor<B, 2>) -> Option<Self> {
         let (count, device) = (tokens.len(), x.device());
         if count == 0 {
             return None;
@@ -71,13 +71,8 @@ impl<B: PackedOps> Picked<B> {
         Some(Self { indices, weights: from_host(weights, [count, 1], &device), inputs })
     }
 
-    /// The expert's outputs `y` times the tokens' weights, `[picked, hidden]`.
-    pub(crate) fn weighted(&self, y: Tensor<B, 2>) -> Tensor<B, 2> {
-        y * self.weights.clone()
-    }
-
     /// Adds the weighted outputs of the expert to the tokens' rows of `output`.
-    pub(crate) fn add_to(&self, output: Tensor<B, 2>, y: Tensor<B, 2>) -> Tensor<B, 2> {
-        output.select_assign(0, self.indices.clone(), self.weighted(y), IndexingUpdateOp::Add)
+    fn add_to(&self, output: Tensor<B, 2>, y: Tensor<B, 2>) -> Tensor<B, 2> {
+        output.select_assign(0, self.indices.clone(), y * self.weights.clone(), IndexingUpdateOp::Add)
     }
 }

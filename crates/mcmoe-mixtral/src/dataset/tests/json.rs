@@ -1,8 +1,10 @@
-use std::io::Cursor;
+use std::io::{BufReader, Cursor, Read};
 use std::path::PathBuf;
 
-use super::{DataFormat, DatasetError, gzip, read};
+use super::{DataFormat, DataSource, DatasetError, gzip, read};
 use crate::dataset::Place;
+use crate::dataset::collect::Documents;
+use crate::dataset::json::read as read_json;
 use crate::dataset::lines::{Lines, MAX_LINE_BYTES};
 
 const C4: &str = "{\"text\":\"one\\n\",\"url\":\"u\"}\n\n{\"timestamp\":0,\"text\":\"zwei é\"}\r\n{\"text\":\"\"}\n{\"text\":\"3\"}";
@@ -25,6 +27,25 @@ fn a_limit_leaves_the_rest_unread() {
     let mut bytes = gzip(C4.as_bytes());
     bytes.truncate(bytes.len() - 8);
     assert_eq!(read(DataFormat::C4, &bytes, Some(2)).unwrap(), ["on"]);
+}
+
+#[test]
+fn arrays_are_read_no_further_than_lines() {
+    let array = b"[\"one\", \"two\", not json";
+    assert_eq!(read(DataFormat::Math, array, Some(4)).unwrap(), ["one", "t"]);
+    let mut bytes = gzip(b"[\"one\", \"two\"]");
+    bytes.truncate(bytes.len() - 8);
+    assert_eq!(read(DataFormat::Math, &bytes, Some(3)).unwrap(), ["one"]);
+    let error = read(DataFormat::Math, &bytes, None).unwrap_err();
+    assert!(matches!(error, DatasetError::Read { .. }), "{error}");
+}
+
+#[test]
+fn the_last_value_of_a_name_counts() {
+    let lines = b"{\"text\":\"a\",\"other\":[{}],\"text\":\"b\"}\n{\"text\":\"a\",\"text\":0}\n";
+    assert_eq!(read(DataFormat::C4, lines, Some(1)).unwrap(), ["b"]);
+    let error = read(DataFormat::C4, lines, None).unwrap_err();
+    assert!(matches!(error, DatasetError::MissingText { place: Place::Line(2), .. }), "{error}");
 }
 
 #[test]
@@ -83,9 +104,17 @@ fn deep_nesting_is_an_error() {
 
 #[test]
 fn a_line_without_end_is_an_error() {
-    let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+    let endless = BufReader::new(std::io::repeat(b'x'));
     let error = Lines::new(endless, PathBuf::from("endless")).next_line().unwrap_err();
     assert!(matches!(error, DatasetError::LineTooLong { line: 1, max_bytes: MAX_LINE_BYTES, .. }));
+}
+
+#[test]
+fn an_item_without_end_is_an_error() {
+    let endless = BufReader::new(Cursor::new("[\"").chain(std::io::repeat(b'x')));
+    let source = DataSource::new(DataFormat::Math, PathBuf::from("endless"));
+    let error = read_json(endless, &source, &mut Documents::new(None)).unwrap_err();
+    assert!(error.to_string().contains("an item is longer than"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,252 @@
+//! What a compression will take, before it is begun.
+
+use std::path::Path;
+
+use mcmoe_tensor_kernels::PackedOps;
+use serde::Serialize;
+
+use super::clock::flops;
+use super::goal::bytes_besides_experts;
+use super::{CompressOptions, SizeGoal};
+use crate::bench::matmul_flops;
+use crate::calibrate::{sample_bytes, samples_at_once};
+use crate::folder::{MatrixInfo, MatrixKind, ModelFolder};
+use crate::model::LayerWidths;
+use crate::{MixtralConfig, MixtralError};
+
+/// Memory besides weights and activations: the program, the tokenizer and the text, what allocators keep.
+const FIXED_BYTES: u64 = 512 << 20;
+/// Memory that experts worked on side by side may take.
+const SIDE_BY_SIDE_BYTES: u64 = 1 << 30;
+/// The part of the speed of a large product that the whole pipeline reaches.
+const EFFICIENCY: f64 = 0.7;
+/// Bytes that files are read and written a second.
+const FILE_BYTES_A_SECOND: f64 = 1e9;
+const F32: u64 = size_of::<f32>() as u64;
+
+/// Size, memory, disk and time of a compression.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Decoder layers.
+    pub layers: usize,
+    /// Tokens that pass through every layer, measuring not counted.
+    pub calibration_tokens: u64,
+    /// Bytes of the result: exact but for small files, the most where a size is asked for.
+    pub result_bytes: u64,
+    /// Most memory in use.
+    pub memory_bytes: u64,
+    /// Of these: one layer's weights in `f32` and the Hessians that are built at a time, for comparison.
+    pub layer_bytes: u64,
+    /// See `layer_bytes`.
+    pub hessian_bytes: u64,
+    /// Most disk in use: activations in the work folder and the result.
+    pub disk_bytes: u64,
+    /// Seconds, from operations and the measured speed of this machine. Rough: within a factor of two.
+    pub seconds: f64,
+    /// The measured speed: floating-point operations a second of a large product.
+    pub flops: f64,
+}
+
+/// Plans the compression of the model in `model_dir`: reads its config and headers, and measures the machine
+/// for about a second.
+///
+/// # Errors
+/// Those that [`super::compress`] finds before it begins.
+pub fn plan<B: PackedOps>(
+    model_dir: &Path,
+    options: &CompressOptions,
+    device: &B::Device,
+) -> Result<Plan, MixtralError> {
+    let folder = ModelFolder::open(model_dir)?;
+    folder.check_dense()?;
+    options.check(folder.config())?;
+    let (size, flops) = (Size::of(folder.config(), options), matmul_flops::<B>(device));
+    let result_bytes = result_bytes(&folder, options)?;
+    let disk_bytes = size.disk() + result_bytes;
+    let files = size.file_traffic() + folder.checkpoint().bytes() as f64 * 3.0;
+    Ok(Plan {
+        layers: folder.config().num_hidden_layers,
+        calibration_tokens: size.tokens(),
+        result_bytes,
+        memory_bytes: size.memory(),
+        layer_bytes: size.layer(),
+        hessian_bytes: size.hessians(),
+        disk_bytes,
+        seconds: size.flops() / (EFFICIENCY * flops) + files / FILE_BYTES_A_SECOND,
+        flops,
+    })
+}
+
+/// Experts of a layer that are quantized side by side.
+pub(super) fn experts_at_once(config: &MixtralConfig) -> usize {
+    let most = SIDE_BY_SIDE_BYTES / expert_bytes(config);
+    (most as usize).clamp(1, config.num_local_experts)
+}
+
+/// Memory in which one expert is quantized: for `w1` and `w3`, or for `w2`, the Hessian, its triangular factor
+/// and the inverse of that; weights, what is left of them to round, their rounded form, errors; codes.
+fn expert_bytes(config: &MixtralConfig) -> u64 {
+    let (hidden, inner) = (config.hidden_size as u64, config.intermediate_size as u64);
+    let weights = hidden * inner;
+    let first = 3 * F32 * hidden * hidden + 5 * F32 * weights + 2 * weights;
+    let second = 3 * F32 * inner * inner + 4 * F32 * weights + 2 * weights;
+    first.max(second)
+}
+
+/// The sizes that everything follows from.
+struct Size<'a> {
+    config: &'a MixtralConfig,
+    options: &'a CompressOptions,
+    /// Samples and their length; 0 without calibration.
+    samples: u64,
+    len: usize,
+}
+
+impl<'a> Size<'a> {
+    fn of(config: &'a MixtralConfig, options: &'a CompressOptions) -> Self {
+        let calibration = options.calibration.as_ref();
+        let (samples, len) =
+            calibration.map_or((0, 0), |calibration| (calibration.samples, calibration.seq_len));
+        Self { config, options, samples: samples as u64, len }
+    }
+
+    const fn tokens(&self) -> u64 {
+        self.samples * self.len as u64
+    }
+
+    fn expert_weights(&self) -> u64 {
+        self.config.hidden_size as u64 * self.config.intermediate_size as u64
+    }
+
+    /// Widths at which experts are measured.
+    fn widths(&self) -> u64 {
+        if self.options.allocation.is_none() && self.options.needs_losses() { 3 } else { 0 }
+    }
+
+    fn layer(&self) -> u64 {
+        let matrices = MatrixInfo::of_layer(self.config, 0);
+        matrices.iter().map(|matrix| F32 * matrix.rows as u64 * matrix.cols as u64).sum()
+    }
+
+    fn hessians(&self) -> u64 {
+        let side = self.config.intermediate_size.max(self.config.hidden_size) as u64;
+        let at_once = experts_at_once(self.config) as u64;
+        if self.options.needs_hessians() { at_once * F32 * side * side } else { 0 }
+    }
+
+    fn memory(&self) -> u64 {
+        let (config, at_once) = (self.config, experts_at_once(self.config) as u64);
+        let attention = 4 * F32 * (config.hidden_size * config.query_size()) as u64;
+        let measuring =
+            3 * F32 * self.expert_weights() * (self.widths() + 1) + 3 * F32 * self.expert_weights();
+        let quantizing = attention + at_once * expert_bytes(config);
+        // Codes of a whole layer wait for their shard.
+        let packed = self.layer() / F32 * 4 / 8;
+        let tables = 2 * 2 * (config.vocab_size * config.hidden_size) as u64;
+        let weights =
+            if self.tokens() == 0 { 5 * F32 * self.expert_weights() } else { measuring.max(quantizing) };
+        FIXED_BYTES + tables.max(weights) + packed + self.activations()
+    }
+
+    /// Activations in memory: samples being worked on and those that wait at both ends.
+    fn activations(&self) -> u64 {
+        let config = self.config;
+        if self.tokens() == 0 {
+            return 0;
+        }
+        let working = samples_at_once(config, self.len) * sample_bytes(config, self.len);
+        let waiting = 8 * self.len * config.hidden_size.max(config.query_size()) * F32 as usize;
+        let gated =
+            8 * self.expert_tokens(self.len as u64) as usize * config.intermediate_size * F32 as usize;
+        (working * experts_at_once(config) + waiting + gated) as u64
+    }
+
+    /// Tokens of an expert that gets twice its share of `tokens`.
+    fn expert_tokens(&self, tokens: u64) -> u64 {
+        let (chosen, experts) =
+            (self.config.num_experts_per_tok as u64, self.config.num_local_experts as u64);
+        tokens * (2 * chosen).min(experts) / experts
+    }
+
+    fn disk(&self) -> u64 {
+        let config = self.config;
+        let row = |features: usize| F32 * features as u64;
+        let stream = self.tokens() * row(config.hidden_size);
+        let experts = config.num_experts_per_tok as u64;
+        let gated = if self.options.needs_hessians() {
+            experts_at_once(config) as u64 * self.expert_tokens(self.tokens()) * row(config.intermediate_size)
+        } else {
+            0
+        };
+        // Before and after attention and after the layer; the experts' inputs and outputs.
+        let contexts = self.tokens() * row(config.query_size());
+        (3 + 2 * experts) * stream + contexts.max(gated)
+    }
+
+    /// Bytes of activations read and written.
+    fn file_traffic(&self) -> f64 {
+        let passes = if self.options.needs_hessians() { 3.0 } else { 1.0 };
+        2.0 * passes * self.disk() as f64 * self.config.num_hidden_layers as f64
+    }
+
+    fn flops(&self) -> f64 {
+        let (config, tokens) = (self.config, self.tokens() as f64);
+        let attention = tokens * config.attention_flops(self.len);
+        let experts = 6.0 * tokens * (config.num_experts_per_tok as u64 * self.expert_weights()) as f64;
+        let measuring =
+            if self.tokens() == 0 { 0.0 } else { attention + experts * (1.0 + self.widths() as f64) };
+        let quantizing = if self.options.needs_hessians() { attention + experts + self.gptq() } else { 0.0 };
+        config.num_hidden_layers as f64 * (measuring + quantizing)
+    }
+
+    /// Hessians and rounding of a layer.
+    fn gptq(&self) -> f64 {
+        let (config, tokens) = (self.config, self.tokens() as usize);
+        let matrices = MatrixInfo::of_layer(config, 0);
+        let attention: Vec<&MatrixInfo> =
+            matrices.iter().filter(|m| m.kind == MatrixKind::Attention).collect();
+        let [w1, w2, w3] = [0, 1, 2].map(|i| &matrices[attention.len() + i]);
+        let hessians = flops::hessian(config.hidden_size, tokens)
+            + flops::hessian(config.query_size(), tokens)
+            + flops::hessian(config.hidden_size, tokens * config.num_experts_per_tok)
+            + flops::hessian(config.intermediate_size, tokens * config.num_experts_per_tok);
+        let rounding = flops::rounding(&attention[..3]) + flops::rounding(&attention[3..]);
+        let expert = flops::rounding(&[w1, w3]) + flops::rounding(&[w2]);
+        hessians + rounding + config.num_local_experts as f64 * expert
+    }
+}
+
+/// Bytes of the result. Between two widths, stored bits grow in a straight line with code bits.
+fn result_bytes(folder: &ModelFolder, options: &CompressOptions) -> Result<u64, MixtralError> {
+    if let (SizeGoal::Bytes(bytes), None) = (options.size, &options.allocation) {
+        return Ok(bytes);
+    }
+    let config = folder.config();
+    let others = bytes_besides_experts(folder, options)?;
+    let experts = config.num_hidden_layers as f64 * config.num_local_experts as f64;
+    let weights = experts * config.weights_per_expert() as f64;
+    let bits = match (&options.allocation, options.size) {
+        (Some(allocation), _) => stored(config, options, allocation.average_bits())?,
+        (None, SizeGoal::BitsPerWeight(bits)) => bits,
+        (None, SizeGoal::ExpertBits(bits)) => stored(config, options, bits)?,
+        (None, SizeGoal::Bytes(_)) => unreachable!("handled above"),
+    };
+    Ok(others + (bits * weights / 8.0) as u64)
+}
+
+/// Stored bits a weight at this average of code bits.
+fn stored(config: &MixtralConfig, options: &CompressOptions, bits: f64) -> Result<f64, MixtralError> {
+    let of_width = |bits: u8| {
+        let attention = mcmoe_quant::BitWidth::new(bits)?;
+        let experts = vec![attention; config.num_local_experts];
+        let widths = LayerWidths { attention, experts, group_size: options.group_size };
+        let matrices = MatrixInfo::of_layer(config, 0);
+        let expert = matrices.iter().filter(|matrix| matrix.kind == MatrixKind::Expert(0));
+        let bytes = expert.map(|matrix| Ok(matrix.shape(&widths)?.total_bytes() as f64));
+        Ok(8.0 * bytes.sum::<Result<f64, mcmoe_quant::KernelError>>()? / config.weights_per_expert() as f64)
+    };
+    let of_width = |bits| of_width(bits).map_err(|e| MixtralError::shape("--group-size", &e));
+    let (one, two) = (of_width(1)?, of_width(2)?);
+    Ok(one + (bits - 1.0) * (two - one))
+}
