@@ -7,8 +7,8 @@ use std::process::Command;
 use common::{DEMO, Workplace, mcmoe, names_in, run};
 
 /// What the command line promises.
-const SUBCOMMANDS: [&str; 8] =
-    ["compress", "factors", "allocate", "eval", "generate", "inspect", "bench", "synthesize"];
+const SUBCOMMANDS: [&str; 9] =
+    ["compress", "factors", "allocate", "eval", "generate", "inspect", "verify", "bench", "synthesize"];
 
 /// Runs `mcmoe LINE`, words separated by spaces; `MODEL` is the demo's folder, `OUT` one that is not there.
 #[track_caller]

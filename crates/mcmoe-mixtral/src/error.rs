@@ -28,7 +28,7 @@ pub enum MixtralError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// A JSON file that is not what it should be.
+    /// A JSON file, or a list of checksums, that is not what it should be.
     #[error("{}: {reason}", path.display())]
     Json {
         /// The file.

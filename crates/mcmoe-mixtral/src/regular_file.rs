@@ -45,6 +45,11 @@ pub(crate) fn exists(path: &Path) -> bool {
     !fs::symlink_metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound)
 }
 
+/// Whether `name` is one of a file in a folder, and can be shown to a terminal.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !["", ".", ".."].contains(&name) && !name.contains(['/', '\\']) && !name.contains(char::is_control)
+}
+
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;

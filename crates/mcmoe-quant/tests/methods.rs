@@ -201,6 +201,38 @@ fn dead_columns_and_dead_inputs_do_no_harm() {
 }
 
 #[test]
+fn singular_hessians_are_damped_or_rounded_and_named() {
+    let (weights, _) = case(8, 64, 1, 9);
+    // Only the first input ever differs from zero: 63 directions without any weight.
+    let mut hessian = Hessian::new(64);
+    let token: Vec<f32> = (0..64).map(|i| f32::from(u8::from(i == 0))).collect();
+    (0..100).for_each(|_| hessian.add(&token).unwrap());
+    let damped = run(&weights, 64, Some(&hessian), &options(BitWidth::B2, Method::Gptq));
+    assert_eq!(damped.report.fallback, None);
+    assert!(damped.report.weight_error.is_finite() && damped.report.output_error.unwrap() < 1.0);
+
+    let undamped = options(BitWidth::B2, Method::Gptq).damping(0.0);
+    let undamped = run(&weights, 64, Some(&hessian), &undamped);
+    let rtn = run(&weights, 64, None, &options(BitWidth::B2, Method::Rtn));
+    assert_eq!(undamped.report.fallback, Some(Fallback::Singular));
+    assert_eq!(undamped.packed.bytes()[..], rtn.packed.bytes()[..]);
+}
+
+#[test]
+fn matrices_of_the_same_inputs_are_quantized_as_alone() {
+    let (first, hessian) = case(8, 96, 200, 10);
+    let (second, _) = case(24, 96, 1, 11);
+    let options = options(BitWidth::B3, Method::Gptq);
+    let matrices = [&first, &second].map(|weights| Matrix::new(weights.len() / 96, 96, weights).unwrap());
+    let together = mcmoe_quant::quantize_all(&matrices, Some(&hessian), &options).unwrap();
+    for (quantized, weights) in together.iter().zip([&first, &second]) {
+        let alone = run(weights, 96, Some(&hessian), &options);
+        assert_eq!(quantized.packed.bytes()[..], alone.packed.bytes()[..]);
+        assert_eq!(quantized.report, alone.report);
+    }
+}
+
+#[test]
 fn bad_input_is_an_error() {
     let mut weights = vec![0.1; 64];
     weights[37] = f32::NAN;

@@ -5,6 +5,7 @@ mod common;
 
 mod bench;
 mod compress;
+mod dry_run;
 mod eval;
 mod generate;
 mod inspect;
@@ -12,6 +13,7 @@ mod same_bytes;
 mod sizes;
 mod steps;
 mod synthesize;
+mod verify;
 
 use std::path::Path;
 

@@ -150,8 +150,8 @@ fn many_reads() {
 }
 
 #[test]
-#[ignore = "slow: 96 runs"]
+#[ignore = "slow: 60 runs"]
 fn many_writes() {
-    spread(WRITE, 48);
-    spread(FULL, 48);
+    spread(WRITE, 30);
+    spread(FULL, 30);
 }

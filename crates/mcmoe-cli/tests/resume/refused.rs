@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use crate::common::{Ended, Workplace, run};
-use crate::job::{DATA_FREE, Job, MIXED, WORK, files_below};
+use crate::common::{Ended, Workplace, names_in, run};
+use crate::job::{DATA_FREE, Job, MIXED, Place, WORK, files_below};
 use crate::stop::{FIRST_LAYER, Stopped, refuses, start, wait_for};
 
 /// [`MIXED`] with `from` replaced.
@@ -184,4 +184,18 @@ fn work_that_is_under_way() {
         ended.failed(&[WORK]);
     }
     job.check_result();
+}
+
+#[test]
+fn a_folder_of_other_files_is_no_work_folder() {
+    let workplace = Workplace::empty();
+    let dir = workplace.root().join("mine");
+    fs::create_dir_all(dir.join("result")).unwrap();
+    fs::write(dir.join("measuring-00001.f32"), "mine").unwrap();
+    let job = Job::new(&workplace, DATA_FREE).at(Place::Given(dir.clone()));
+    for mut command in [job.command(), job.resume()] {
+        run(&mut command).failed(&["--work-dir", "mine", "empty folder"]);
+    }
+    assert_eq!(names_in(&dir), ["measuring-00001.f32", "result"]);
+    assert!(!job.out.exists());
 }

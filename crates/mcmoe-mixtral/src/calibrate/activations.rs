@@ -69,7 +69,7 @@ impl ActivationFile {
             }
         };
         Builder::new().name("read ahead".to_owned()).spawn(read).map_err(refused)?;
-        Ok(ReadAhead { samples, path: self.path.clone() })
+        Ok(ReadAhead { samples, left: self.rows.len(), path: self.path.clone() })
     }
 
     /// Removes a kept file.
@@ -96,6 +96,7 @@ fn read_values(file: &mut File, count: usize) -> io::Result<Vec<f32>> {
 /// Samples of a file, in order.
 pub(crate) struct ReadAhead {
     samples: Receiver<io::Result<Vec<f32>>>,
+    left: usize,
     path: PathBuf,
 }
 
@@ -103,9 +104,13 @@ impl Iterator for ReadAhead {
     type Item = Result<Vec<f32>, MixtralError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // The channel ends with the file.
-        let sample = self.samples.recv().ok()?;
-        Some(sample.map_err(|e| MixtralError::read(&self.path, e)))
+        self.left = self.left.checked_sub(1)?;
+        let sample =
+            self.samples.recv().unwrap_or_else(|_| Err(io::Error::other("the reading thread ended")));
+        Some(sample.map_err(|e| {
+            self.left = 0;
+            MixtralError::read(&self.path, e)
+        }))
     }
 }
 
@@ -113,8 +118,8 @@ impl Iterator for ReadAhead {
 pub(crate) struct WriteBehind {
     /// Removes the file if it is never finished.
     file: ActivationFile,
-    queue: SyncSender<Vec<f32>>,
-    thread: JoinHandle<io::Result<Option<Digest>>>,
+    /// Gone when the thread has ended.
+    work: Option<(SyncSender<Vec<f32>>, JoinHandle<io::Result<Option<Digest>>>)>,
 }
 
 impl WriteBehind {
@@ -141,27 +146,41 @@ impl WriteBehind {
         };
         let thread = Builder::new().name("write behind".to_owned()).spawn(write).map_err(refused)?;
         let file = ActivationFile { path: path.to_owned(), cols, rows: Vec::new(), kept: false };
-        Ok(Self { file, queue, thread })
+        Ok(Self { file, work: Some((queue, thread)) })
     }
 
-    /// Appends a sample of whole rows. What went wrong with earlier ones is told by
-    /// [`WriteBehind::finish`].
-    pub(crate) fn push(&mut self, sample: Vec<f32>) {
+    /// Appends a sample of whole rows.
+    ///
+    /// # Errors
+    /// [`MixtralError::Write`] if an earlier one could not be written.
+    pub(crate) fn push(&mut self, sample: Vec<f32>) -> Result<(), MixtralError> {
         self.file.rows.push(sample.len() / self.file.cols);
-        let _ = self.queue.send(sample);
+        match &self.work {
+            Some((queue, _)) if queue.send(sample).is_ok() => Ok(()),
+            _ => self.wait().and_then(|_| Err(self.error(io::Error::other("the writing thread ended")))),
+        }
     }
 
     /// Waits until everything is written; a durable file's digest comes with it.
     ///
     /// # Errors
     /// [`MixtralError::Write`] if the file system refused anything.
-    pub(crate) fn finish(self) -> Result<(ActivationFile, Option<Digest>), MixtralError> {
-        let Self { mut file, queue, thread } = self;
-        drop(queue);
-        let written = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")));
-        let digest = written.map_err(|e| MixtralError::write(&file.path, e))?;
+    pub(crate) fn finish(mut self) -> Result<(ActivationFile, Option<Digest>), MixtralError> {
+        let digest = self.wait()?;
+        let mut file = self.file;
         file.kept = digest.is_some();
         Ok((file, digest))
+    }
+
+    fn wait(&mut self) -> Result<Option<Digest>, MixtralError> {
+        let Some((queue, thread)) = self.work.take() else { return Ok(None) };
+        drop(queue);
+        let written = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")));
+        written.map_err(|e| self.error(e))
+    }
+
+    fn error(&self, source: io::Error) -> MixtralError {
+        MixtralError::write(&self.file.path, source)
     }
 }
 
@@ -199,7 +218,7 @@ mod tests {
         let path = dir.path().join("a.f32");
         let samples: Vec<Vec<f32>> = (0..9_u8).map(|i| vec![f32::from(i); 3 * usize::from(i % 4)]).collect();
         let mut writer = WriteBehind::create(&path, 3, true).unwrap();
-        samples.iter().for_each(|sample| writer.push(sample.clone()));
+        samples.iter().for_each(|sample| writer.push(sample.clone()).unwrap());
         let (file, digest) = writer.finish().unwrap();
         let rows = file.rows().to_vec();
         assert_eq!(rows, [0, 1, 2, 3, 0, 1, 2, 3, 0]);
@@ -228,7 +247,7 @@ mod tests {
             Err(MixtralError::Write { .. })
         ));
         let mut writer = WriteBehind::create(&path, 1, true).unwrap();
-        writer.push(vec![1.0, 2.0]);
+        writer.push(vec![1.0, 2.0]).unwrap();
         let (file, digest) = writer.finish().unwrap();
         fs::write(&path, [0; 4]).unwrap();
         let cut = file.read().unwrap().next().unwrap();

@@ -189,8 +189,7 @@ impl<B: PackedOps> Measuring<'_, B> {
         routed.each(e, &routed.inputs[e], &self.stream, measure, |measured| {
             let (loss, output) = measured.unwrap_or_default();
             losses.iter_mut().zip(loss).for_each(|(total, loss)| *total += loss);
-            outputs.push(output);
-            Ok(())
+            outputs.push(output)
         })?;
         Ok((losses, outputs.finish()?.0))
     }

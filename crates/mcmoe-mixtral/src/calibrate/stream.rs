@@ -9,7 +9,7 @@ use super::activations::{ActivationFile, WriteBehind, in_order};
 use crate::durable::Digest;
 use crate::model::{
     Angles, DecoderLayer, LayerCache, Routing, Sequences, WeightSource, check_tokens, embed, from_host,
-    to_host,
+    names, to_host, weight,
 };
 use crate::{MixtralConfig, MixtralError};
 
@@ -75,7 +75,11 @@ impl<'a, B: PackedOps> Stream<'a, B> {
         let rows: Vec<&[u32]> = samples.iter().map(Vec::as_slice).collect();
         check_tokens(&rows, source.config.vocab_size)?;
         let mut file = WriteBehind::create(&place.before(0), source.config.hidden_size, false)?;
-        rows.iter().for_each(|ids| file.push(to_host(embed::<B>(&table, ids))));
+        for ids in rows {
+            file.push(to_host(embed::<B>(&table, ids)))?;
+        }
+        drop(table);
+        source.checkpoint.tensor(&weight(names::EMBED))?.bytes.unload();
         Ok(Self::new(file.finish()?.0, source, place, device))
     }
 
@@ -141,8 +145,7 @@ impl<'a, B: PackedOps> Stream<'a, B> {
         };
         self.each(context, |_, context| {
             see(&context)?;
-            file.push(context);
-            Ok(())
+            file.push(context)
         })?;
         Ok(file.finish()?.0)
     }
@@ -179,12 +182,11 @@ impl<'a, B: PackedOps> Stream<'a, B> {
             Err(MixtralError::NotFinite { what })
         };
         in_order(pairs, self.at_once, route, |_, (hidden, x, chosen): (_, Vec<f32>, Routing)| {
-            after.push(hidden);
+            after.push(hidden)?;
             for (e, inputs) in inputs.iter_mut().enumerate() {
                 let tokens = chosen.assigned(e).0.into_iter();
-                inputs.push(
-                    tokens.flat_map(|token| &x[token * hidden_size..][..hidden_size]).copied().collect(),
-                );
+                let rows = tokens.flat_map(|token| &x[token * hidden_size..][..hidden_size]);
+                inputs.push(rows.copied().collect())?;
             }
             routing.push(chosen);
             Ok(())
@@ -214,7 +216,7 @@ impl<'a, B: PackedOps> Stream<'a, B> {
                     hidden.iter_mut().zip(row).for_each(|(hidden, y)| *hidden += y);
                 }
             }
-            next.push(hidden);
+            next.push(hidden)?;
         }
         let (hidden, digest) = next.finish()?;
         let digest = digest.expect("durable files have a digest");

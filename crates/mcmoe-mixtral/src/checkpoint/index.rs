@@ -1,7 +1,7 @@
 //! Which files hold the weights: `model.safetensors` or `model.safetensors.index.json`.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub(super) fn shards(dir: &Path) -> Result<(Vec<String>, BTreeMap<String, String
     let mut names: Vec<String> = weight_map.values().cloned().collect();
     names.sort_unstable();
     names.dedup();
-    let outside = |name: &&String| !is_plain_name(name);
+    let outside = |name: &&String| !regular_file::is_plain_name(name);
     match names.iter().find(outside) {
         None => Ok((names, weight_map)),
         Some(name) => {
@@ -55,13 +55,6 @@ pub(super) fn shards(dir: &Path) -> Result<(Vec<String>, BTreeMap<String, String
     }
 }
 
-/// Whether `name` is one of a file of the folder, and can be shown to a terminal.
-fn is_plain_name(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    let single = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-    single && !name.contains(char::is_control)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +62,6 @@ mod tests {
     #[test]
     fn shards_stay_in_their_folder() {
         let names = ["a.safetensors", "../a", "/etc/passwd", "b/c", "..", "\u{1b}[2J"];
-        assert_eq!(names.map(is_plain_name), [true, false, false, false, false, false]);
+        assert_eq!(names.map(regular_file::is_plain_name), [true, false, false, false, false, false]);
     }
 }

@@ -9,6 +9,9 @@ use crate::durable::{Digest, Hasher};
 use crate::folder::ModelFolder;
 use crate::{MixtralError, Progress};
 
+/// Bytes of a tensor that are in memory at a time while it is read.
+const PIECE: usize = 8 << 20;
+
 /// Digests of everything that decides the result. How weights are sharded does not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
@@ -66,8 +69,14 @@ fn weights(folder: &ModelFolder, progress: &dyn Progress) -> Result<Digest, Mixt
     progress.start("reading the model", names.len() as u64);
     let digest = |name: &&str| {
         let tensor = checkpoint.tensor(name)?;
-        let digest = Digest::of(&tensor.bytes);
-        tensor.bytes.unload();
+        let mut hasher = Hasher::default();
+        for start in (0..tensor.bytes.len()).step_by(PIECE) {
+            if let Some(piece) = tensor.bytes.slice(start..tensor.bytes.len().min(start + PIECE)) {
+                hasher.add(&piece);
+                piece.unload();
+            }
+        }
+        let digest = hasher.finish();
         progress.advance(1);
         Ok(format!("{name} {:?} {:?} {digest}\n", tensor.dtype, tensor.shape))
     };

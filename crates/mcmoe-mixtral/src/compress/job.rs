@@ -19,7 +19,7 @@ use crate::checkpoint::ShardWriter;
 use crate::durable::{self, Digest};
 use crate::folder::{
     Checksums, MatrixInfo, ModelFolder, QuantizationConfig, Thresholds, copy_files, dense_tensors, files,
-    packed_layer, publish,
+    packed_layer, publish, sync,
 };
 use crate::model::LayerWidths;
 use crate::{MixtralError, Progress, Tokenizer, json};
@@ -39,6 +39,8 @@ pub(super) struct Job<'a> {
     work: &'a WorkFolder,
     progress: &'a dyn Progress,
     clock: Clock,
+    /// The result was complete when this run began.
+    resumed: bool,
 }
 
 impl<'a> Job<'a> {
@@ -53,7 +55,8 @@ impl<'a> Job<'a> {
         let fingerprint = Fingerprint::of(folder, options, tokens.as_ref(), progress)?;
         let journal = work.journal(fingerprint, options.resume)?;
         let clock = Clock::from(journal.state.times);
-        Ok((Self { folder, options, tokens, work, progress, clock }, journal))
+        let resumed = journal.is_finished();
+        Ok((Self { folder, options, tokens, work, progress, clock, resumed }, journal))
     }
 
     /// Time spent so far.
@@ -67,7 +70,7 @@ impl<'a> Job<'a> {
         journal: &mut Journal,
         device: &B::Device,
     ) -> Result<(), MixtralError> {
-        if journal.state.finished.is_some() {
+        if journal.is_finished() {
             return Ok(());
         }
         let (factors, allocation) = self.allocate::<B>(journal, device)?;
@@ -93,6 +96,7 @@ impl<'a> Job<'a> {
         let checksums = self.clock.time(Part::Files, || Checksums::of(&dir))?;
         checksums.write(&dir)?;
         options.size.check_result(&dir)?;
+        sync(&dir).map_err(|e| MixtralError::write(&dir, e))?;
         journal.state.finished = Some(checksums.0);
         self.record(journal)
     }
@@ -104,16 +108,22 @@ impl<'a> Job<'a> {
             [files::CHECKSUMS, files::PARTIAL].contains(&name.as_str())
                 || finished.iter().any(|(other, _)| other == name)
         };
+        let foreign = || MixtralError::OutputExists { path: out_dir.to_owned() };
         if !names_besides_work(out_dir)?.iter().all(known) {
-            return Err(MixtralError::OutputExists { path: out_dir.to_owned() });
+            return Err(foreign());
         }
+        // What lies there under the same names must be what an interrupted run put there, and what lies in
+        // the work folder what was finished.
         let result = self.work.result();
-        self.clock.time(Part::Files, || publish(&result, out_dir))?;
-        // What another run put there under the same names is not ours to call complete.
-        Checksums::read(out_dir).and_then(|checksums| {
-            let same = checksums.0 == *finished;
-            if same { Ok(()) } else { Err(MixtralError::OutputExists { path: out_dir.to_owned() }) }
-        })
+        for (name, digest) in finished {
+            let (there, here) = (out_dir.join(name), result.join(name));
+            if there.exists() {
+                digest.check_file(&there).map_err(|_| foreign())?;
+            } else if self.resumed {
+                digest.check_file(&here)?;
+            }
+        }
+        self.clock.time(Part::Files, || publish(&result, out_dir))
     }
 
     fn record(&self, journal: &mut Journal) -> Result<(), MixtralError> {
@@ -203,7 +213,9 @@ impl<'a> Job<'a> {
             digest.check_file(path)?;
         }
         if journal.state.shards.is_empty() {
-            let digest = self.shard(&mut shards, &dense_tensors(source.checkpoint, config)?)?;
+            let tensors = dense_tensors(source.checkpoint, config)?;
+            let digest = self.shard(&mut shards, &tensors)?;
+            tensors.iter().for_each(|tensor| tensor.data.unload());
             journal.state.shards.push(digest);
         }
         let mut stream = match self.tokens.as_ref().filter(|_| self.options.needs_hessians()) {

@@ -17,6 +17,7 @@ use super::report::MatrixReport;
 use crate::MixtralError;
 use crate::calibrate::LayerFactors;
 use crate::durable::{self, Digest};
+use crate::regular_file;
 
 const MAGIC: &[u8; 8] = b"MCMOEJNL";
 const VERSION: u32 = 1;
@@ -47,7 +48,7 @@ pub(super) struct State {
     pub(super) times: TimeSplit,
 }
 
-/// A [`MatrixReport`] as the journal keeps it.
+/// A [`MatrixReport`] as the journal keeps it: bincode cannot read flattened fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct MatrixRecord {
     name: String,
@@ -98,11 +99,7 @@ impl Journal {
     /// [`MixtralError::Read`], or [`MixtralError::Journal`] if it is not as it was written.
     pub(super) fn read(path: &Path) -> Result<Self, MixtralError> {
         let damaged = |reason: String| MixtralError::Journal { path: path.to_owned(), reason };
-        let length = std::fs::metadata(path).map_err(|e| MixtralError::read(path, e))?.len();
-        if length > MAX_BYTES as u64 {
-            return Err(damaged(format!("{length} bytes are too many")));
-        }
-        let bytes = std::fs::read(path).map_err(|e| MixtralError::read(path, e))?;
+        let bytes = regular_file::read(path, MAX_BYTES as u64).map_err(|e| MixtralError::read(path, e))?;
         let state = decode(&bytes).map_err(damaged)?;
         Ok(Self { path: path.to_owned(), state })
     }
@@ -114,6 +111,11 @@ impl Journal {
             reason: e.to_string(),
         };
         durable::write(&self.path, &encode(&self.state).map_err(refused)?)
+    }
+
+    /// The result is complete.
+    pub(super) const fn is_finished(&self) -> bool {
+        self.state.finished.is_some()
     }
 
     /// Layers done, in either phase.

@@ -137,8 +137,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
         routed.each(e, inputs, stream, pass, |x| {
             let x = x.unwrap_or_default();
             clock.apart(|| self.observe(&mut hessian, &x, w2))?;
-            hidden.push(x);
-            Ok(())
+            hidden.push(x)
         })?;
         drop(clock);
         drop((gate, up));
@@ -150,10 +149,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let mut outputs = stream.scratch(&format!("outputs-{e:03}"), w2.rows)?;
         let clock = self.clock.forward(products(1.0));
         let pass = |hidden: Tensor<B, 2>, weights: &Weights<B>| to_host(weights.times(down.forward(hidden)));
-        routed.each(e, &hidden, stream, pass, |y| {
-            outputs.push(y.unwrap_or_default());
-            Ok(())
-        })?;
+        routed.each(e, &hidden, stream, pass, |y| outputs.push(y.unwrap_or_default()))?;
         drop(clock);
         let [first, third] = first_and_third.try_into().ok().expect("two matrices were quantized");
         let second = second.into_iter();

@@ -55,36 +55,44 @@ pub fn compress<B: PackedOps>(
     let folder = ModelFolder::open(model_dir)?;
     folder.check_dense()?;
     options.check(folder.config())?;
+    let occupied = !names_besides_work(out_dir)?.is_empty();
     let work = WorkFolder::open(out_dir, options.work_dir.as_deref())?;
-    if !work.has_journal() && !names_besides_work(out_dir)?.is_empty() {
-        return leftover(work, out_dir, options.resume);
+    if occupied && !work.has_journal() {
+        return leftover(work, out_dir, options);
     }
-    let (job, mut journal) = match Job::begin(&folder, options, &work, progress) {
-        Ok(begun) => begun,
+    let done = Job::begin(&folder, options, &work, progress).and_then(|(job, mut journal)| {
+        if occupied && !journal.is_finished() {
+            return Err(MixtralError::OutputExists { path: out_dir.to_owned() });
+        }
+        job.run::<B>(&mut journal, device)?;
+        job.publish(&journal, out_dir)?;
+        Ok(job.times())
+    });
+    let times = match done {
+        Ok(times) => times,
         Err(error) => {
-            work.leave(None, &error);
+            work.leave(&error);
             return Err(error);
         }
     };
-    let done = job.run::<B>(&mut journal, device).and_then(|()| job.publish(&journal, out_dir));
-    let times = job.times();
-    match done {
-        Ok(()) => work.remove()?,
-        Err(error) => {
-            work.leave(Some(&journal), &error);
-            return Err(error);
-        }
+    if let Err(e) = work.remove() {
+        tracing::warn!("the result is complete, but its work folder stays: {e}");
     }
     Ok(CompressReport { times, ..json::read(&out_dir.join(files::REPORT))? })
 }
 
-/// The output is complete and the run that made it was stopped while it removed its work folder; or it is
+/// The output is the complete one of a run that was stopped while it removed its work folder; or it is
 /// something else, and stays.
-fn leftover(work: WorkFolder, out_dir: &Path, resume: bool) -> Result<CompressReport, MixtralError> {
-    let complete = resume && ModelFolder::open(out_dir).is_ok_and(|folder| folder.compression().is_some());
+fn leftover(
+    work: WorkFolder,
+    out_dir: &Path,
+    options: &CompressOptions,
+) -> Result<CompressReport, MixtralError> {
+    let known = work.is_known() && options.resume;
     work.remove()?;
-    if complete {
-        return json::read(&out_dir.join(files::REPORT));
+    let report = known.then(|| json::read::<CompressReport>(&out_dir.join(files::REPORT)).ok()).flatten();
+    match report {
+        Some(report) if report.is_of(options) => Ok(report),
+        _ => Err(MixtralError::OutputExists { path: out_dir.to_owned() }),
     }
-    Err(MixtralError::OutputExists { path: out_dir.to_owned() })
 }

@@ -10,6 +10,9 @@ use crate::calibrate::{Calibration, CalibrationTokens};
 use crate::folder::ModelFolder;
 use crate::{MixtralConfig, MixtralError, Tokenizer};
 
+/// The most calibration tokens, far beyond what any model needs.
+const MAX_TOKENS: u64 = 1 << 32;
+
 /// Settings of [`super::compress`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -171,6 +174,13 @@ impl CompressOptions {
         let bits =
             BitWidth::new(self.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
         shape(bits).map_err(|e| MixtralError::shape("--group-size", &e))?;
+        if let Some(Calibration { samples, seq_len, .. }) = self.calibration {
+            let tokens = (samples as u64).checked_mul(seq_len as u64);
+            if tokens.is_none_or(|tokens| tokens > MAX_TOKENS) {
+                let reason = format!("{samples} samples of {seq_len} tokens are more than 2^32 tokens");
+                return Err(MixtralError::option("--samples", reason));
+            }
+        }
         self.check_calibration()
     }
 

@@ -250,3 +250,44 @@ fn stored(config: &MixtralConfig, options: &CompressOptions, bits: f64) -> Resul
     let (one, two) = (of_width(1)?, of_width(2)?);
     Ok(one + (bits - 1.0) * (two - one))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::Calibration;
+    use crate::synthetic::Shape;
+
+    #[test]
+    fn memory_is_bounded_by_a_layer_its_hessians_and_two_gibibytes() {
+        for shape in Shape::ALL {
+            let config = shape.config();
+            let mut options = CompressOptions::default();
+            for samples in [8, 128, 1024] {
+                let data = "text:calibration.txt".parse().unwrap();
+                options.calibration = Some(Calibration::new(data).samples(samples));
+                let size = Size::of(&config, &options);
+                let bound = size.layer() + size.hessians() + (2 << 30);
+                assert!(size.memory() <= bound, "{shape}: {} of {bound}", size.memory());
+                assert!(size.hessians() > 0 && size.memory() > size.hessians());
+            }
+        }
+    }
+
+    #[test]
+    fn operations_grow_with_tokens() {
+        let config = Shape::Mixtral8x7b.config();
+        let flops = |samples| {
+            let mut options = CompressOptions::default();
+            let data = "text:calibration.txt".parse().unwrap();
+            options.calibration = Some(Calibration::new(data).samples(samples));
+            Size::of(&config, &options).flops()
+        };
+        let (few, many) = (flops(1), flops(1001));
+        // Two passes of all active weights and the three rounded versions, by hand: 12.9 billion weights
+        // are active, 10.8 of them in experts; then Hessians of 14336² and more.
+        let token = (many - few) / (1000.0 * 2048.0);
+        let passes = 2.0 * (2.0 * 12.6e9 + 3.0 * 11.3e9);
+        let hessians = 32.0 * (2.0 * (14336.0 * 14336.0 + 4096.0 * 4096.0) + 2.0 * 4096.0 * 4096.0);
+        assert!((token / (passes + hessians) - 1.0).abs() < 0.05, "{token} {}", passes + hessians);
+    }
+}

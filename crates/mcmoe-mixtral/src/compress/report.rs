@@ -48,6 +48,13 @@ impl CompressReport {
             times: TimeSplit::default(),
         }
     }
+
+    /// Whether it is of a compression with this quantizer and calibration.
+    pub(super) fn is_of(&self, options: &CompressOptions) -> bool {
+        let Self { version, quantizer, calibration, .. } = Self::new(options);
+        (version, quantizer, calibration)
+            == (self.version.clone(), self.quantizer.clone(), self.calibration.clone())
+    }
 }
 
 /// Matrices that calibration did not reach well enough to be quantized as asked.

@@ -1,6 +1,7 @@
 //! The folder where an unfinished compression lives.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::fingerprint::Fingerprint;
@@ -10,15 +11,24 @@ use crate::folder::beside;
 
 /// The name of work folders: hidden, beside the output or in it.
 const NAME: &str = "mcmoe-work";
+/// The file that marks a folder as ours to clear, locked while a run uses it.
+const LOCK: &str = "mcmoe.lock";
 
 /// A work folder in use by this run alone.
 #[derive(Debug)]
 pub(super) struct WorkFolder {
     dir: PathBuf,
-    /// The folder is ours alone: it goes when the work is done.
-    ours: bool,
+    /// Nobody chose the folder.
+    hidden: bool,
+    /// The folder is made for the work: it goes when the work is done.
+    made: bool,
+    /// A run has been here before.
+    known: bool,
     lock: File,
 }
+
+/// What the lock of a folder says that was made for the work.
+const MADE: &[u8] = b"made";
 
 impl WorkFolder {
     /// Opens or makes the work folder for `out`: `chosen`, else beside `out`, or in it if that is an empty
@@ -26,22 +36,43 @@ impl WorkFolder {
     ///
     /// # Errors
     /// [`MixtralError::OutputExists`] if `out` is not empty and no run for it is under way,
-    /// [`MixtralError::WorkInUse`] if one is at this moment, [`MixtralError::Write`].
+    /// [`MixtralError::Option`] if the folder holds files that are not ours, or `out`,
+    /// [`MixtralError::WorkInUse`] if another run uses it, [`MixtralError::Write`].
     pub(super) fn open(out: &Path, chosen: Option<&Path>) -> Result<Self, MixtralError> {
         let dir = chosen.map_or_else(|| default_dir(out), Path::to_owned);
-        let known = dir.exists();
-        if !known && !names_besides_work(out)?.is_empty() {
+        let made = !dir.exists();
+        let known = dir.join(LOCK).exists() || chosen.is_none() && !made;
+        if made && !names_besides_work(out)?.is_empty() {
             return Err(MixtralError::OutputExists { path: out.to_owned() });
+        }
+        if !made && !known && has_entries(&dir)? {
+            let reason = format!("{} holds other files; choose an empty folder", dir.display());
+            return Err(MixtralError::option("--work-dir", reason));
+        }
+        if is_within(out, &dir) {
+            let reason = format!("the output {} would lie in {}", out.display(), dir.display());
+            return Err(MixtralError::option("--work-dir", reason));
         }
         let named = if chosen.is_some() { dir.as_path() } else { out };
         fs::create_dir_all(&dir).map_err(|e| MixtralError::write(named, e))?;
-        let path = dir.join("lock");
-        let lock = File::create(&path).map_err(|e| MixtralError::write(&path, e))?;
+        let path = dir.join(LOCK);
+        let refused = |e| MixtralError::write(&path, e);
+        let lock = File::options().read(true).append(true).create(true).open(&path).map_err(refused)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir, ours: chosen.is_none() || !known, lock }),
-            Err(TryLockError::WouldBlock) => Err(MixtralError::WorkInUse { path: dir }),
-            Err(TryLockError::Error(e)) => Err(MixtralError::write(&path, e)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(MixtralError::WorkInUse { path: dir }),
+            Err(TryLockError::Error(e)) => return Err(refused(e)),
         }
+        if made {
+            (&lock).write_all(MADE).map_err(refused)?;
+        }
+        let made = made || fs::read(&path).is_ok_and(|text| text == MADE);
+        Ok(Self { dir, hidden: chosen.is_none(), made, known, lock })
+    }
+
+    /// Whether a run has used the folder before.
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
     }
 
     /// The folder itself.
@@ -82,7 +113,7 @@ impl WorkFolder {
                     tracing::info!(work_dir = %self.dir.display(), layers = journal.layers_done(), "going on");
                     return Ok(journal);
                 }
-                Err(error) if resume => return Err(error),
+                Err(error) if resume || matches!(error, MixtralError::Read { .. }) => return Err(error),
                 Err(reason) => tracing::warn!("starting over: {reason}"),
             }
         }
@@ -139,32 +170,55 @@ impl WorkFolder {
     /// Removes what is left of a run that is complete or leads nowhere.
     pub(super) fn remove(self) -> Result<(), MixtralError> {
         self.clear(false)?;
-        let Self { dir, ours, lock } = self;
-        drop(lock);
+        let Self { dir, hidden, made, lock, .. } = self;
+        // Where open files cannot be removed, the lock is let go first.
+        let lock = cfg!(unix).then_some(lock);
         let refused = |e| MixtralError::write(&dir, e);
-        fs::remove_file(dir.join("lock")).map_err(refused)?;
-        if ours { fs::remove_dir(&dir).map_err(refused) } else { Ok(()) }
+        fs::remove_file(dir.join(LOCK)).map_err(refused)?;
+        let removed = if hidden || made { fs::remove_dir(&dir).map_err(refused) } else { Ok(()) };
+        drop(lock);
+        removed
     }
 
-    /// After `error`: keeps the work if it can be gone on with, because only a file or a disk failed.
-    pub(super) fn leave(self, journal: Option<&Journal>, error: &MixtralError) {
-        let layers = journal.map_or(0, Journal::layers_done);
-        let outside = matches!(
-            error,
-            MixtralError::Read { .. } | MixtralError::Write { .. } | MixtralError::Checksum { .. }
-        );
-        let worth = if journal.is_some() { layers > 0 && outside } else { self.has_journal() };
-        if worth || !self.ours && layers > 0 {
-            if layers > 0 {
-                tracing::warn!(
-                    "{layers} layers are done and kept in {}: --resume goes on",
-                    self.dir.display()
-                );
-            }
+    /// After `error`: what is on record stays, unless nobody named the folder and the model has to change
+    /// before another run can come further.
+    pub(super) fn leave(self, error: &MixtralError) {
+        let dir = self.dir.clone();
+        if self.has_journal() && !(self.hidden && is_of_the_model(error)) {
+            let advice = match error {
+                MixtralError::Checksum { .. } => "remove it to start over",
+                _ => "the same command goes on from there",
+            };
+            tracing::warn!("the work so far is kept in {}: {advice}", dir.display());
         } else if let Err(e) = self.remove() {
             tracing::warn!("{e}");
         }
     }
+}
+
+/// Whether the weights or options themselves are to blame.
+const fn is_of_the_model(error: &MixtralError) -> bool {
+    use MixtralError as E;
+    matches!(
+        error,
+        E::NotFinite { .. }
+            | E::TensorNotFinite { .. }
+            | E::TensorShape { .. }
+            | E::TensorType { .. }
+            | E::MissingTensor { .. }
+            | E::Quantize { .. }
+            | E::Option { .. }
+    )
+}
+
+fn is_within(path: &Path, dir: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute(path).starts_with(absolute(dir))
+}
+
+fn has_entries(dir: &Path) -> Result<bool, MixtralError> {
+    let mut entries = fs::read_dir(dir).map_err(|e| MixtralError::write(dir, e))?;
+    Ok(entries.next().is_some())
 }
 
 fn default_dir(out: &Path) -> PathBuf {

@@ -59,7 +59,7 @@ impl Checksums {
             let parts = text.split_at_checked(DIGEST_BYTES);
             let digest = |text: &str| Digest::from_hex(text.strip_suffix("  ")?);
             let sound = parts.and_then(|(start, name)| Some((name.to_owned(), digest(start)?)));
-            sound.filter(|(name, _)| is_plain_name(name)).ok_or_else(|| {
+            sound.filter(|(name, _)| regular_file::is_plain_name(name)).ok_or_else(|| {
                 refuse(format!("line {} is not a checksum and a file of this folder", line + 1))
             })
         };
@@ -137,7 +137,7 @@ impl ModelFolder {
             };
             let infos = super::MatrixInfo::of_layer(&self.config, l);
             let count = infos.len();
-            infos.into_par_iter().try_for_each(check).map(|()| count)?
+            infos.into_iter().try_for_each(check).map(|()| count)?
         };
         let hidden = self.config.hidden_size;
         let others = [names::input_norm(l), names::post_attention_norm(l)].map(|name| (name, vec![hidden]));
@@ -147,11 +147,6 @@ impl ModelFolder {
         }
         Ok(matrices + 3)
     }
-}
-
-/// Whether `name` is one of a file of the folder, and can be shown to a terminal.
-fn is_plain_name(name: &str) -> bool {
-    !["", ".", ".."].contains(&name) && !name.contains(['/', '\\']) && !name.contains(char::is_control)
 }
 
 /// Names of the files in `dir`, sorted.

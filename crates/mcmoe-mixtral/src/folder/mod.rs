@@ -22,7 +22,7 @@ pub use checksums::Verification;
 pub use contents::{MatrixInfo, MatrixKind};
 pub(crate) use contents::{dense_tensors, packed_layer};
 pub use quantization::QuantizationConfig;
-pub(crate) use staging::{Staging, beside, copy_files, publish};
+pub(crate) use staging::{Staging, beside, copy_files, publish, sync};
 
 use crate::checkpoint::{Checkpoint, ShardWriter};
 use crate::model::{LayerWidths, Mixtral, Pruning, WeightSource};

@@ -10,6 +10,10 @@ use tempfile::TempDir;
 use super::files;
 use crate::MixtralError;
 use crate::durable::sync_folder;
+use crate::regular_file;
+
+/// Bytes that a file which travels along may have.
+const MOST_COPIED: u64 = 256 << 20;
 
 /// A hidden folder that becomes the output folder by [`Staging::commit`], and is removed if that never
 /// comes. It lies beside the output folder, or inside if that is an existing empty folder (`.`, a link, a
@@ -45,7 +49,9 @@ impl Staging {
 
     /// Gives the folder its name.
     pub(crate) fn commit(self) -> Result<(), MixtralError> {
-        publish(self.temporary.path(), &self.target)
+        let dir = self.temporary.path();
+        open_to_others(dir).map_err(|e| MixtralError::write(dir, e))?;
+        publish(dir, &self.target)
     }
 }
 
@@ -56,7 +62,7 @@ pub(crate) fn publish(from: &Path, target: &Path) -> Result<(), MixtralError> {
     if !from.exists() && target.exists() {
         return Ok(()); // renamed before the interruption
     }
-    open_to_others(from).and_then(|()| sync(from)).map_err(refused)?;
+    sync(from).map_err(refused)?;
     if target.exists() {
         return move_up(from, target).and_then(|()| sync_folder(target)).map_err(refused);
     }
@@ -82,6 +88,7 @@ fn move_up(from: &Path, target: &Path) -> io::Result<()> {
         fs::copy(from.join(name), &partial)?;
         fs::File::open(&partial)?.sync_all()?;
         fs::rename(&partial, target.join(name))?;
+        sync_folder(target)?;
         fs::remove_file(from.join(name))
     })
 }
@@ -99,6 +106,7 @@ fn copy_over(from: &Path, target: &Path) -> io::Result<()> {
         let _ = fs::remove_dir_all(&near); // the error is what matters
         return Err(error);
     }
+    sync_folder(parent_of(target))?;
     fs::remove_dir_all(from)
 }
 
@@ -119,7 +127,8 @@ pub(crate) fn copy_files(from: &Path, to: &Path, names: &[&str]) -> Result<(), M
     for name in names {
         let (source, target) = (from.join(name), to.join(name));
         if source.is_file() {
-            let bytes = fs::read(&source).map_err(|e| MixtralError::read(&source, e))?;
+            let bytes =
+                regular_file::read(&source, MOST_COPIED).map_err(|e| MixtralError::read(&source, e))?;
             fs::write(&target, bytes).map_err(|e| MixtralError::write(&target, e))?;
         }
     }
@@ -131,7 +140,7 @@ fn names_in(dir: &Path) -> io::Result<Vec<OsString>> {
 }
 
 /// Makes the files of `dir` and their names durable.
-fn sync(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync(dir: &Path) -> io::Result<()> {
     for name in names_in(dir)? {
         fs::OpenOptions::new().write(true).open(dir.join(name))?.sync_all()?;
     }
