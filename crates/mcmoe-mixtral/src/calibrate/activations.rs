@@ -114,12 +114,15 @@ impl Iterator for ReadAhead {
     }
 }
 
+/// The thread that writes, and the digest of what it wrote.
+type Writing = JoinHandle<io::Result<Option<Digest>>>;
+
 /// Writes samples to a file while the next ones are worked on.
 pub(crate) struct WriteBehind {
     /// Removes the file if it is never finished.
     file: ActivationFile,
     /// Gone when the thread has ended.
-    work: Option<(SyncSender<Vec<f32>>, JoinHandle<io::Result<Option<Digest>>>)>,
+    work: Option<(SyncSender<Vec<f32>>, Writing)>,
 }
 
 impl WriteBehind {

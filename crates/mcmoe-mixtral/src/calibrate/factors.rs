@@ -161,7 +161,7 @@ impl<B: PackedOps> Measuring<'_, B> {
             outputs.push(output);
             progress.advance(1);
         }
-        let advanced = self.stream.advance(l, routed, &outputs)?;
+        let advanced = self.stream.advance(l, &routed, &outputs)?;
         let Statistics { frequency, weight, median } = statistics;
         Ok((LayerFactors { frequency, weight, median, losses }, advanced))
     }

@@ -201,7 +201,7 @@ impl<'a, B: PackedOps> Stream<'a, B> {
     pub(crate) fn advance(
         &mut self,
         l: usize,
-        routed: Routed,
+        routed: &Routed,
         outputs: &[ActivationFile],
     ) -> Result<Advanced, MixtralError> {
         let cols = self.config.hidden_size;

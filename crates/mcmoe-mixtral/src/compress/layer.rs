@@ -70,7 +70,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
                 outputs.push(output);
             }
         }
-        let advanced = self.clock.time(Part::Files, || stream.advance(self.l, routed, &outputs))?;
+        let advanced = self.clock.time(Part::Files, || stream.advance(self.l, &routed, &outputs))?;
         Ok((done, advanced))
     }
 
