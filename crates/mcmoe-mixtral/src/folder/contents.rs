@@ -121,7 +121,10 @@ impl ModelFolder {
             })?;
             Ok((info.name, matrix))
         };
-        MatrixInfo::of_layer(self.config(), l).into_par_iter().map(read).collect()
+        // All are looked at before the first error is told, so that it is the same one every time.
+        let matrices: Vec<Result<_, _>> =
+            MatrixInfo::of_layer(self.config(), l).into_par_iter().map(read).collect();
+        matrices.into_iter().collect()
     }
 }
 
