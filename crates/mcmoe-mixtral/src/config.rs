@@ -167,6 +167,13 @@ impl MixtralConfig {
         projections + 2.0 * query * len as f64
     }
 
+    /// Floating-point operations of a token of a sequence of `len` in a layer whose experts are computed in
+    /// so many `versions`.
+    pub(crate) fn layer_flops(&self, len: usize, versions: usize) -> f64 {
+        let experts = self.num_experts_per_tok * versions;
+        self.attention_flops(len) + 2.0 * experts as f64 * self.weights_per_expert() as f64
+    }
+
     /// Weights of one expert: `w1`, `w2` and `w3`.
     pub const fn weights_per_expert(&self) -> usize {
         3 * self.hidden_size * self.intermediate_size

@@ -97,7 +97,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), MixtralError> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&partial, path)?;
-        path.parent().map_or(Ok(()), sync_folder)
+        sync_folder(parent_of(path))
     };
     write().map_err(|e| MixtralError::write(path, e))
 }
@@ -110,8 +110,13 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), MixtralError> {
 
 /// Makes the names in `dir` durable; only Unix lets a folder be opened for that.
 pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+/// The folder that `path` lies in.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! `mcmoe factors`.
 
-use std::path::Path;
-
 use mcmoe_mixtral::calibrate::{Calibration, FactorOptions, collect_factors};
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::{Factors, MixtralError, OnDevice, PackedOps, Tokenizer};
@@ -21,8 +19,7 @@ pub(crate) fn run(args: FactorsArgs) -> Result<(), Failure> {
     };
     shared::check_output(&args.output)?;
     // Activations of a large model's samples take many gigabytes: they go where the result goes.
-    let work_dir = args.output.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let work_dir = work_dir.unwrap_or(Path::new(".")).to_owned();
+    let work_dir = shared::folder_of(&args.output).to_owned();
     let options = FactorOptions::default().group_size(args.group_size).work_dir(work_dir);
     let data = calibration.record().data.join(", ");
     let mut factors = args.device.run(Collect { folder: &folder, calibration, options })?;

@@ -67,8 +67,12 @@ pub(super) fn check_output(path: &Path) -> Result<(), MixtralError> {
     if path.is_dir() {
         return Err(refused(std::io::ErrorKind::IsADirectory.into()));
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::read_dir(parent).map(drop).map_err(refused)
+    std::fs::read_dir(folder_of(path)).map(drop).map_err(refused)
+}
+
+/// The folder that `path` lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 struct Loaded<'a, W> {

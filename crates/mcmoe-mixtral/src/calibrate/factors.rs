@@ -131,10 +131,7 @@ impl<B: PackedOps> Measuring<'_, B> {
 
     /// Floating-point operations of a layer.
     pub(crate) fn flops(&self) -> f64 {
-        let config = self.source.config;
-        let experts = (config.num_experts_per_tok * (1 + self.options.bits.len())) as f64;
-        let token =
-            config.attention_flops(self.stream.len()) + 2.0 * experts * config.weights_per_expert() as f64;
+        let token = self.source.config.layer_flops(self.stream.len(), 1 + self.options.bits.len());
         token * self.stream.tokens() as f64
     }
 

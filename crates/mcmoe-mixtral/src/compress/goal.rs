@@ -31,21 +31,10 @@ pub enum SizeGoal {
 impl SizeGoal {
     /// Stored bits a weight of every width, exact for this model's matrices.
     pub(super) fn storage(&self, config: &MixtralConfig, group_size: usize) -> Result<Storage, MixtralError> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let weights = config.weights_per_expert();
-        let bytes = |bits: BitWidth| {
-            let shape = |rows, cols| PackedShape::new(rows, cols, bits, group_size);
-            Ok::<_, mcmoe_quant::KernelError>(
-                2 * shape(inner, hidden)?.total_bytes() + shape(hidden, inner)?.total_bytes(),
-            )
-        };
-        let mut table = Vec::with_capacity(CompressOptions::WIDTHS.len());
-        for width in CompressOptions::WIDTHS {
-            let bytes = BitWidth::new(width).and_then(bytes);
-            let bytes = bytes.map_err(|e| MixtralError::shape("--group-size", &e))?;
-            table.push((width, bytes as f64 * 8.0 / weights as f64));
-        }
-        Ok(Storage::table(table).weights_per_expert(weights as u64))
+        let stored = |width| Ok((width, stored_bits(config, group_size, width)?));
+        let table =
+            CompressOptions::WIDTHS.into_iter().map(stored).collect::<Result<Vec<_>, MixtralError>>()?;
+        Ok(Storage::table(table).weights_per_expert(config.weights_per_expert() as u64))
     }
 
     /// What is left for the experts.
@@ -79,6 +68,19 @@ impl SizeGoal {
         }
         Err(MixtralError::option("--size", format!("the result would take {size} bytes, more than {most}")))
     }
+}
+
+/// Stored bits a weight of an expert whose codes have `width` bits.
+pub(super) fn stored_bits(config: &MixtralConfig, group_size: usize, width: u8) -> Result<f64, MixtralError> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let bytes = |bits: BitWidth| {
+        let shape = |rows, cols| PackedShape::new(rows, cols, bits, group_size);
+        Ok::<_, mcmoe_quant::KernelError>(
+            2 * shape(inner, hidden)?.total_bytes() + shape(hidden, inner)?.total_bytes(),
+        )
+    };
+    let bytes = BitWidth::new(width).and_then(bytes).map_err(|e| MixtralError::shape("--group-size", &e))?;
+    Ok(bytes as f64 * 8.0 / config.weights_per_expert() as f64)
 }
 
 /// Bytes of all files in `dir`.

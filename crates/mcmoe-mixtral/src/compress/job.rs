@@ -1,6 +1,7 @@
 //! The steps of a compression, each finished layer on record before the next begins.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use mcmoe_allocator::{Allocation, Allocator, Factors};
 use mcmoe_quant::store::StoredTensor;
@@ -80,7 +81,7 @@ impl<'a> Job<'a> {
         let quantization =
             QuantizationConfig::new(options.group_size, options.attention_bits, average, options.quantizer());
         let widths = quantization.widths(&allocation, self.folder.dir())?;
-        self.quantize::<B>(&widths, journal, device)?;
+        let shards = self.quantize::<B>(&widths, journal, device)?;
 
         let dir = self.work.result();
         self.folder.config().write(&dir, Some(&quantization))?;
@@ -93,7 +94,7 @@ impl<'a> Job<'a> {
         report.matrices = records.map(MatrixReport::from).collect();
         json::write(&dir.join(files::REPORT), &report)?;
         copy_files(self.folder.dir(), &dir, &files::COPIED)?;
-        let checksums = self.clock.time(Part::Files, || Checksums::of(&dir))?;
+        let checksums = self.clock.time(Part::Files, || Checksums::of(&dir, &shards))?;
         checksums.write(&dir)?;
         options.size.check_result(&dir)?;
         sync(&dir).map_err(|e| MixtralError::write(&dir, e))?;
@@ -197,13 +198,13 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Quantizes and writes the layers that are not quantized yet.
+    /// Quantizes and writes the layers that are not quantized yet; returns the digests of all shards.
     fn quantize<B: PackedOps>(
         &self,
         widths: &[LayerWidths],
         journal: &mut Journal,
         device: &B::Device,
-    ) -> Result<(), MixtralError> {
+    ) -> Result<HashMap<PathBuf, Digest>, MixtralError> {
         let (config, source) = (self.folder.config(), self.folder.source());
         let (layers, done) = (config.num_hidden_layers, journal.state.quantized.len());
         let mut shards = ShardWriter::new(&self.work.result(), layers + 1).after(journal.state.shards.len());
@@ -248,7 +249,9 @@ impl<'a> Job<'a> {
         if let Some(stream) = stream {
             stream.finish();
         }
-        shards.finish()
+        let digests = shards.written().zip(journal.state.shards.iter().copied()).collect();
+        shards.finish()?;
+        Ok(digests)
     }
 
     /// Writes the shard of layer `l`.

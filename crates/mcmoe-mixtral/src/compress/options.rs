@@ -7,11 +7,9 @@ use mcmoe_quant::{BitWidth, Method, QuantOptions};
 
 use super::SizeGoal;
 use crate::calibrate::{Calibration, CalibrationTokens};
+use crate::dataset::MAX_SAMPLED_TOKENS;
 use crate::folder::ModelFolder;
 use crate::{MixtralConfig, MixtralError, Tokenizer};
-
-/// The most calibration tokens, far beyond what any model needs.
-const MAX_TOKENS: u64 = 1 << 32;
 
 /// Settings of [`super::compress`].
 #[derive(Clone, Debug)]
@@ -176,7 +174,7 @@ impl CompressOptions {
         shape(bits).map_err(|e| MixtralError::shape("--group-size", &e))?;
         if let Some(Calibration { samples, seq_len, .. }) = self.calibration {
             let tokens = (samples as u64).checked_mul(seq_len as u64);
-            if tokens.is_none_or(|tokens| tokens > MAX_TOKENS) {
+            if tokens.is_none_or(|tokens| tokens > MAX_SAMPLED_TOKENS) {
                 let reason = format!("{samples} samples of {seq_len} tokens are more than 2^32 tokens");
                 return Err(MixtralError::option("--samples", reason));
             }

@@ -6,12 +6,11 @@ use mcmoe_tensor_kernels::PackedOps;
 use serde::Serialize;
 
 use super::clock::flops;
-use super::goal::bytes_besides_experts;
+use super::goal::{bytes_besides_experts, stored_bits};
 use super::{CompressOptions, SizeGoal};
 use crate::bench::matmul_flops;
 use crate::calibrate::{sample_bytes, samples_at_once};
 use crate::folder::{MatrixInfo, MatrixKind, ModelFolder};
-use crate::model::LayerWidths;
 use crate::{MixtralConfig, MixtralError};
 
 /// Memory besides weights and activations: the program, the tokenizer and the text, what allocators keep.
@@ -191,12 +190,10 @@ impl<'a> Size<'a> {
     }
 
     fn flops(&self) -> f64 {
-        let (config, tokens) = (self.config, self.tokens() as f64);
-        let attention = tokens * config.attention_flops(self.len);
-        let experts = 6.0 * tokens * (config.num_experts_per_tok as u64 * self.expert_weights()) as f64;
-        let measuring =
-            if self.tokens() == 0 { 0.0 } else { attention + experts * (1.0 + self.widths() as f64) };
-        let quantizing = if self.options.needs_hessians() { attention + experts + self.gptq() } else { 0.0 };
+        let config = self.config;
+        let pass = |versions| self.tokens() as f64 * config.layer_flops(self.len, versions);
+        let measuring = pass(1 + self.widths() as usize);
+        let quantizing = if self.options.needs_hessians() { pass(1) + self.gptq() } else { 0.0 };
         config.num_hidden_layers as f64 * (measuring + quantizing)
     }
 
@@ -237,17 +234,8 @@ fn result_bytes(folder: &ModelFolder, options: &CompressOptions) -> Result<u64, 
 
 /// Stored bits a weight at this average of code bits.
 fn stored(config: &MixtralConfig, options: &CompressOptions, bits: f64) -> Result<f64, MixtralError> {
-    let of_width = |bits: u8| {
-        let attention = mcmoe_quant::BitWidth::new(bits)?;
-        let experts = vec![attention; config.num_local_experts];
-        let widths = LayerWidths { attention, experts, group_size: options.group_size };
-        let matrices = MatrixInfo::of_layer(config, 0);
-        let expert = matrices.iter().filter(|matrix| matrix.kind == MatrixKind::Expert(0));
-        let bytes = expert.map(|matrix| Ok(matrix.shape(&widths)?.total_bytes() as f64));
-        Ok(8.0 * bytes.sum::<Result<f64, mcmoe_quant::KernelError>>()? / config.weights_per_expert() as f64)
-    };
-    let of_width = |bits| of_width(bits).map_err(|e| MixtralError::shape("--group-size", &e));
-    let (one, two) = (of_width(1)?, of_width(2)?);
+    let [one, two] = [1, 2].map(|width| stored_bits(config, options.group_size, width));
+    let (one, two) = (one?, two?);
     Ok(one + (bits - 1.0) * (two - one))
 }
 

@@ -32,6 +32,7 @@ mod spec;
 
 pub use error::{DatasetError, Place, SpecProblem};
 pub use format::DataFormat;
+pub(crate) use sampling::MAX_SAMPLED_TOKENS;
 pub use sampling::{blocks, random_windows, split_shares, windows};
 pub use spec::{DataSource, DataSpec};
 

@@ -6,7 +6,7 @@ use super::draw::Draw;
 use super::error::DatasetError;
 
 /// The most tokens over all random windows: 16 GiB of ids, far beyond any calibration.
-const MAX_SAMPLED_TOKENS: u64 = 1 << 32;
+pub(crate) const MAX_SAMPLED_TOKENS: u64 = 1 << 32;
 
 /// `samples` windows of `seq_len` tokens at uniformly random starts, in the order drawn, as GPTQ calibrates.
 ///

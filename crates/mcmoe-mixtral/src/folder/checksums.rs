@@ -1,8 +1,8 @@
 //! `checksums.sha256`: what every file of a folder was when it was written, as `sha256sum -c` reads it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -34,11 +34,15 @@ pub struct Verification {
 }
 
 impl Checksums {
-    /// Of all files in `dir` but the one that holds them.
-    pub(crate) fn of(dir: &Path) -> Result<Self, MixtralError> {
+    /// Of all files in `dir` but the one that holds them; those of which the digest is `known` are not read.
+    pub(crate) fn of(dir: &Path, known: &HashMap<PathBuf, Digest>) -> Result<Self, MixtralError> {
         let mut names = file_names(dir)?;
         names.retain(|name| name != files::CHECKSUMS);
-        let digest = |name: String| Digest::of_file(&dir.join(&name)).map(|digest| (name, digest));
+        let digest = |name: String| {
+            let path = dir.join(&name);
+            let digest = known.get(&path).map_or_else(|| Digest::of_file(&path), |digest| Ok(*digest));
+            digest.map(|digest| (name, digest))
+        };
         Ok(Self(names.into_par_iter().map(digest).collect::<Result<_, _>>()?))
     }
 
@@ -175,7 +179,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("a"), "one").unwrap();
         fs::write(dir.path().join("b c"), "two").unwrap();
-        let checksums = Checksums::of(dir.path()).unwrap();
+        let checksums = Checksums::of(dir.path(), &HashMap::new()).unwrap();
         checksums.write(dir.path()).unwrap();
         let read = Checksums::read(dir.path()).unwrap();
         assert_eq!(read, checksums);

@@ -10,6 +10,7 @@ mod contents;
 mod quantization;
 mod staging;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use mcmoe_allocator::Allocation;
@@ -208,7 +209,7 @@ impl ModelFolder {
         }
         copy_files(self.dir(), staging.dir(), &[files::FACTORS, files::REPORT])?;
         copy_files(self.dir(), staging.dir(), &files::COPIED)?;
-        Checksums::of(staging.dir())?.write(staging.dir())?;
+        Checksums::of(staging.dir(), &HashMap::new())?.write(staging.dir())?;
         staging.commit()
     }
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::files;
 use crate::MixtralError;
-use crate::durable::sync_folder;
+use crate::durable::{parent_of, sync_folder};
 use crate::regular_file;
 
 /// Bytes that a file which travels along may have.
@@ -114,12 +114,6 @@ fn copy_over(from: &Path, target: &Path) -> io::Result<()> {
 pub(crate) fn beside(target: &Path, kind: &str) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     target.with_file_name(format!(".{name}.{kind}"))
-}
-
-/// The folder that `target` lies in.
-pub(crate) fn parent_of(target: &Path) -> &Path {
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
 }
 
 /// Copies those of `names` that exist in `from`.
