@@ -40,6 +40,9 @@ pub enum QuantError {
         /// Features of the Hessian.
         found: usize,
     },
+    /// HQQ asked for on a trellis.
+    #[error("HQQ tunes zero points, which a trellis does not have: use GPTQ or rounding")]
+    NoZeroPoints,
     /// A slice that is not a whole number of rows.
     #[error("{what}: {found} values are not whole rows of {width}")]
     NotWholeRows {

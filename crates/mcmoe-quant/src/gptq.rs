@@ -7,7 +7,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use mcmoe_tensor_kernels::{PackedMatrix, PackedShape};
+use mcmoe_tensor_kernels::{BitWidth, PackedMatrix, PackedShape};
 use rayon::prelude::*;
 
 use crate::linalg::inverse_factor;
@@ -23,25 +23,36 @@ const RIDGE_TRIES: usize = 4;
 pub(crate) fn quantize(
     weights: &[Matrix<'_>],
     hessian: &Hessian,
+    bits: BitWidth,
     options: &QuantOptions,
 ) -> Result<Vec<(PackedMatrix, Option<Fallback>)>, QuantError> {
-    let nearest = |fallback| {
-        let quantize = |weight: &Matrix<'_>| Ok((rtn::quantize(*weight, options)?, Some(fallback)));
-        weights.iter().map(quantize).collect()
+    let (factor, fallback) = factor(hessian, options)?;
+    let quantize = |weight: &Matrix<'_>| match &factor {
+        Some(factor) => sweep(*weight, factor, bits, options),
+        None => rtn::quantize(*weight, bits, options),
     };
+    weights.iter().map(|weight| Ok((quantize(weight)?, fallback))).collect()
+}
+
+/// The factor to walk along, and what keeps it from being the Hessian's own; no factor where all that is
+/// left is rounding to nearest.
+pub(crate) fn factor(
+    hessian: &Hessian,
+    options: &QuantOptions,
+) -> Result<(Option<Vec<f32>>, Option<Fallback>), QuantError> {
     let mean = hessian.mean_diagonal();
     if !mean.is_finite() {
         return Err(QuantError::HessianNotFinite);
     }
     if hessian.tokens() == 0 || mean == 0.0 {
-        return nearest(Fallback::NoTokens);
+        return Ok((None, Some(Fallback::NoTokens)));
     }
     let few = hessian.tokens() < hessian.features();
-    let Some(factor) = damped_factor(hessian, options.damping) else {
-        return nearest(Fallback::Singular);
-    };
-    let fallback = few.then_some(Fallback::FewTokens { tokens: hessian.tokens() });
-    weights.iter().map(|weight| Ok((sweep(*weight, &factor, options)?, fallback))).collect()
+    let few = few.then_some(Fallback::FewTokens { tokens: hessian.tokens() });
+    Ok(match damped_factor(hessian, options.damping) {
+        Some(factor) => (Some(factor), few),
+        None => (None, Some(Fallback::Singular)),
+    })
 }
 
 /// The factor with enough ridge. Fewer tokens than features leave directions that no token has seen;
@@ -53,14 +64,19 @@ fn damped_factor(hessian: &Hessian, damping: f32) -> Option<Vec<f32>> {
     (0..RIDGE_TRIES).find_map(|attempt| inverse_factor(hessian, ridge * 10_f32.powi(attempt as i32)))
 }
 
-fn sweep(weight: Matrix<'_>, factor: &[f32], options: &QuantOptions) -> Result<PackedMatrix, QuantError> {
+fn sweep(
+    weight: Matrix<'_>,
+    factor: &[f32],
+    bits: BitWidth,
+    options: &QuantOptions,
+) -> Result<PackedMatrix, QuantError> {
     let shape = options.shape(weight)?;
     let [least, most] = ROWS_A_TASK;
     let rows_a_task = (shape.rows() / (4 * rayon::current_num_threads())).clamp(least, most);
     let mut draft = Draft::new(shape);
     let mut rows = draft.rows_mut();
     let tasks = rows.par_chunks_mut(rows_a_task).zip(weight.data().par_chunks(rows_a_task * shape.cols()));
-    tasks.for_each(|(rows, weights)| Task { weights: weights.to_vec(), factor, shape, options }.run(rows));
+    tasks.for_each(|(rows, weights)| Task { weights: weights.to_vec(), factor, shape, bits, options }.run(rows));
     drop(rows);
     draft.pack()
 }
@@ -71,6 +87,7 @@ struct Task<'a> {
     weights: Vec<f32>,
     factor: &'a [f32],
     shape: PackedShape,
+    bits: BitWidth,
     options: &'a QuantOptions,
 }
 
@@ -101,7 +118,7 @@ impl Task<'_> {
         for col in start..end {
             if col % group_size == 0 {
                 let group = &weights[col..cols.min(col + group_size)];
-                grid = Grid::fit(group, self.shape.bits(), &self.options.grid);
+                grid = Grid::fit(group, self.bits, &self.options.grid);
                 row.set_grid(col / group_size, grid);
             }
             let code = grid.code(weights[col]);
@@ -118,7 +135,7 @@ impl Task<'_> {
     /// The grid in force at column `col`, where a group spans several blocks.
     fn grid_at(&self, row: &RowMut<'_>, col: usize) -> Grid {
         let group = col / self.shape.group_size();
-        Grid::new(row.scales[group].to_f32(), row.zeros[group].to_f32(), self.shape.bits())
+        Grid::new(row.scales[group].to_f32(), row.zeros[group].to_f32(), self.bits)
     }
 
     /// Takes the errors of block `start..end` off all columns beyond it.

@@ -2,6 +2,8 @@
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::{Accum, MatMut, MatRef};
+use mcmoe_tensor_kernels::Backend;
+use rayon::prelude::*;
 
 use crate::QuantError;
 use crate::linalg::parallelism;
@@ -46,6 +48,23 @@ impl Hessian {
         }
         self.tokens += tokens;
         Ok(())
+    }
+
+    /// The Hessian of the rotated inputs ([`Backend::rotate`]).
+    pub(crate) fn rotated(&self, backend: Backend) -> Self {
+        let n = self.features;
+        let mut sum = self.sum.clone();
+        for i in 0..n {
+            for j in 0..i {
+                sum[j * n + i] = sum[i * n + j];
+            }
+        }
+        // R H Rᵀ: each row rotated, then each column, which the symmetry turns into rows again.
+        for _ in 0..2 {
+            sum.par_chunks_exact_mut(n.max(1)).for_each(|row| backend.rotate(row));
+            transpose(&mut sum, n);
+        }
+        Self { sum, ..*self }
     }
 
     /// Number of input features.
@@ -96,6 +115,20 @@ impl Hessian {
     /// Mean of the diagonal.
     pub fn mean_diagonal(&self) -> f32 {
         (0..self.features).map(|i| self.get(i, i)).sum::<f32>() / self.features as f32
+    }
+}
+
+/// Transposes a square matrix, in tiles that fit a cache.
+fn transpose(matrix: &mut [f32], n: usize) {
+    const TILE: usize = 32;
+    for top in (0..n).step_by(TILE) {
+        for left in (top..n).step_by(TILE) {
+            for i in top..n.min(top + TILE) {
+                for j in left.max(i + 1)..n.min(left + TILE) {
+                    matrix.swap(i * n + j, j * n + i);
+                }
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! ℓp norm (p < 1) asks, then the zero point moves to the mean that fits the shrunk residual. The
 //! loop ends when the mean error of the whole matrix grows.
 
-use mcmoe_tensor_kernels::{PackedMatrix, PackedShape};
+use mcmoe_tensor_kernels::{BitWidth, PackedMatrix, PackedShape};
 use rayon::prelude::*;
 
 use crate::quantized::Draft;
@@ -17,9 +17,13 @@ const ITERATIONS: usize = 20;
 /// Largest inverse scale, for groups that are nearly constant.
 const MAX_INVERSE_SCALE: f32 = 2e4;
 
-pub(crate) fn quantize(weight: Matrix<'_>, options: &QuantOptions) -> Result<PackedMatrix, QuantError> {
+pub(crate) fn quantize(
+    weight: Matrix<'_>,
+    bits: BitWidth,
+    options: &QuantOptions,
+) -> Result<PackedMatrix, QuantError> {
     let shape = options.shape(weight)?;
-    let max_code = f32::from(shape.bits().max_code());
+    let max_code = f32::from(bits.max_code());
     let mut groups: Vec<Group<'_>> = weight
         .data()
         .par_chunks_exact(shape.cols())
@@ -37,14 +41,14 @@ pub(crate) fn quantize(weight: Matrix<'_>, options: &QuantOptions) -> Result<Pac
         best = error;
         beta *= BETA_GROWTH;
     }
-    write(&groups, shape)
+    write(&groups, bits, shape)
 }
 
-fn write(groups: &[Group<'_>], shape: PackedShape) -> Result<PackedMatrix, QuantError> {
+fn write(groups: &[Group<'_>], bits: BitWidth, shape: PackedShape) -> Result<PackedMatrix, QuantError> {
     let mut draft = Draft::new(shape);
     for (row, groups) in draft.rows_mut().iter_mut().zip(groups.chunks_exact(shape.groups())) {
         for (i, group) in groups.iter().enumerate() {
-            let grid = Grid::new(1.0 / group.inverse_scale, group.zero, shape.bits());
+            let grid = Grid::new(1.0 / group.inverse_scale, group.zero, bits);
             row.set_grid(i, grid);
             let codes = &mut row.codes[i * shape.group_size()..];
             for (code, &weight) in codes.iter_mut().zip(group.weights) {

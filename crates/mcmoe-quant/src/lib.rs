@@ -45,14 +45,15 @@ mod quantized;
 mod report;
 mod rtn;
 pub mod store;
+mod trellis;
 
 pub use error::QuantError;
 pub use grid::{Grid, GridSearch};
 pub use hessian::Hessian;
 pub use matrix::Matrix;
 pub use mcmoe_tensor_kernels::{
-    Backend, BitWidth, DenseMatrix, DenseType, KernelError, PackedMatrix, PackedShape, Precision,
-    SharedBytes, matmul,
+    Backend, BitWidth, Coding, DenseMatrix, DenseType, KernelError, PackedMatrix, PackedShape, Precision,
+    SharedBytes, TrellisRate, matmul,
 };
 pub use options::{Method, QuantOptions};
 pub use quantize::{quantize, quantize_all};

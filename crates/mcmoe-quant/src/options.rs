@@ -1,6 +1,6 @@
 //! How to quantize.
 
-use mcmoe_tensor_kernels::{BitWidth, KernelError, PackedShape};
+use mcmoe_tensor_kernels::{BitWidth, Coding, KernelError, PackedShape, TrellisRate};
 
 use crate::{GridSearch, Matrix};
 
@@ -20,8 +20,8 @@ pub enum Method {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QuantOptions {
-    /// Width of a code.
-    pub bits: BitWidth,
+    /// What codes mean: levels of a grid, or bits of a trellis.
+    pub coding: Coding,
     /// Consecutive weights of a row that share a scale and a zero point.
     pub group_size: usize,
     /// The quantizer.
@@ -41,19 +41,32 @@ impl QuantOptions {
     /// # Errors
     /// [`KernelError::UnsupportedBits`] unless `bits` is 1, 2, 3, 4 or 8.
     pub fn new(bits: u8) -> Result<Self, KernelError> {
-        Ok(Self {
-            bits: BitWidth::new(bits)?,
-            group_size: 128,
+        Ok(Self::coded(BitWidth::new(bits)?.into()).group_size(128))
+    }
+
+    /// GPTQ in groups of 256 on a trellis of `bits` bits a weight: the least error of all at 1 to 3 bits.
+    ///
+    /// # Errors
+    /// [`KernelError::UnsupportedRate`] unless `bits` is 1, 1.5, 2, 2.5 or 3.
+    pub fn trellis(bits: f64) -> Result<Self, KernelError> {
+        Ok(Self::coded(TrellisRate::new(bits)?.into()))
+    }
+
+    /// The default settings with these codes.
+    pub fn coded(coding: Coding) -> Self {
+        Self {
+            coding,
+            group_size: 256,
             method: Method::default(),
             grid: GridSearch::default(),
             damping: 0.01,
             block_size: 128,
-        })
+        }
     }
 
     /// The packed shape that `weight` gets.
     pub(crate) fn shape(&self, weight: Matrix<'_>) -> Result<PackedShape, KernelError> {
-        PackedShape::new(weight.rows(), weight.cols(), self.bits, self.group_size)
+        PackedShape::new(weight.rows(), weight.cols(), self.coding, self.group_size)
     }
 
     /// Sets the quantizer.

@@ -1,7 +1,11 @@
 //! The entries: weights in, packed matrices and reports out.
 
+use mcmoe_tensor_kernels::Coding;
+
 use crate::report::report;
-use crate::{Fallback, Hessian, Matrix, Method, QuantError, QuantOptions, Quantized, gptq, hqq, rtn};
+use crate::{
+    Fallback, Hessian, Matrix, Method, QuantError, QuantOptions, Quantized, gptq, hqq, rtn, trellis,
+};
 
 /// Quantizes `weight` as `options` say.
 ///
@@ -41,12 +45,19 @@ pub fn quantize_all(
             .map(|weight| Ok((quantize(*weight)?, fallback)))
             .collect::<Result<Vec<_>, QuantError>>()
     };
-    let nearest = |weight: Matrix<'_>| rtn::quantize(weight, options);
-    let packed = match (options.method, hessian) {
-        (Method::Rtn, _) => each(&nearest, None)?,
-        (Method::Hqq, _) => each(&|weight| hqq::quantize(weight, options), None)?,
-        (Method::Gptq, Some(hessian)) => gptq::quantize(weights, hessian, options)?,
-        (Method::Gptq, None) => each(&nearest, Some(Fallback::NoTokens))?,
+    let packed = match (options.coding, options.method, hessian) {
+        (Coding::Trellis(_), Method::Hqq, _) => return Err(QuantError::NoZeroPoints),
+        (Coding::Trellis(rate), method, hessian) => {
+            trellis::quantize(weights, hessian.filter(|_| method == Method::Gptq), rate, options)?
+        }
+        (Coding::Grid(bits), Method::Rtn, _) => each(&|weight| rtn::quantize(weight, bits, options), None)?,
+        (Coding::Grid(bits), Method::Hqq, _) => each(&|weight| hqq::quantize(weight, bits, options), None)?,
+        (Coding::Grid(bits), Method::Gptq, Some(hessian)) => {
+            gptq::quantize(weights, hessian, bits, options)?
+        }
+        (Coding::Grid(bits), Method::Gptq, None) => {
+            each(&|weight| rtn::quantize(weight, bits, options), Some(Fallback::NoTokens))?
+        }
     };
     let report = |(&weight, (packed, fallback)): (&Matrix<'_>, (_, _))| {
         let report = report(weight, &packed, hessian, fallback);

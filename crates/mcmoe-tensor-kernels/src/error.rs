@@ -10,6 +10,12 @@ pub enum KernelError {
         /// The width asked for.
         bits: u8,
     },
+    /// A rate that trellis codes do not come in.
+    #[error("a trellis of {bits} bits a weight is not supported: use 1, 1.5, 2, 2.5 or 3")]
+    UnsupportedRate {
+        /// The rate asked for.
+        bits: String,
+    },
     /// A matrix without rows or columns, or one whose byte count overflows.
     #[error("a packed matrix of {rows} x {cols} is empty or too large")]
     BadShape {
@@ -19,10 +25,12 @@ pub enum KernelError {
         cols: usize,
     },
     /// A group size that does not keep groups on whole blocks, or too large for exact sums.
-    #[error("group size {group_size} is not a positive multiple of 32 up to 65536")]
+    #[error("group size {group_size} is not a positive multiple of {multiple} up to 65536")]
     BadGroupSize {
         /// Weights a group.
         group_size: usize,
+        /// What it has to be a multiple of.
+        multiple: usize,
     },
     /// A buffer of the wrong length.
     #[error("{what} has {found} elements where {expected} are needed")]
@@ -43,8 +51,8 @@ pub enum KernelError {
         col: usize,
         /// The code.
         code: u8,
-        /// The width it has to fit.
-        bits: u8,
+        /// The bits it has to fit.
+        bits: usize,
     },
     /// A scale or zero point that is infinite or not a number.
     #[error("{what} of row {row}, group {group} is not finite")]

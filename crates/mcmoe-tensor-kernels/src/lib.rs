@@ -2,12 +2,15 @@
 //!
 //! A weight matrix `[rows, cols]` (output features by input features) is held as integer codes of
 //! 1, 2, 3, 4 or 8 bits, packed without gaps, with one `f16` scale and one `f16` zero point for each
-//! group of consecutive weights of a row: `w = scale * (code - zero)`. The bytes are the same on disk,
-//! in memory and in the kernels' hands.
+//! group of consecutive weights of a row: `w = scale * (code - zero)`. Or it is held on a trellis of 1 to 3
+//! bits a weight, with one `f16` scale for each group: fewer errors at the same bytes, found by a longer
+//! search. The bytes are the same on disk, in memory and in the kernels' hands.
 //!
 //! | holds | where |
 //! |---|---|
-//! | code widths | [`BitWidth`] |
+//! | code widths, trellis rates | [`BitWidth`], [`TrellisRate`], [`Coding`] |
+//! | the search for a trellis code | [`Backend::search_trellis`] |
+//! | the rotation of a trellis matrix's inputs | [`Backend::rotate`] |
 //! | the shape and byte arithmetic of the layout | [`PackedShape`] |
 //! | owned or memory-mapped matrices, packed or dense | [`PackedMatrix`], [`DenseMatrix`], [`SharedBytes`] |
 //! | `y = x Wᵀ` straight from packed bytes | [`matmul`], [`Backend::matmul`] |
@@ -41,12 +44,15 @@ mod bit_width;
 #[cfg(feature = "burn")]
 mod burn_ops;
 mod bytes;
+mod coding;
 mod error;
 mod kernels;
 mod mapped;
 mod packed;
 mod precision;
+mod rotation;
 mod shape;
+mod trellis;
 
 pub use bandwidth::Bandwidth;
 pub use bit_width::BitWidth;
@@ -56,8 +62,10 @@ pub use burn_ops::{
     write_positions,
 };
 pub use bytes::SharedBytes;
+pub use coding::Coding;
 pub use error::KernelError;
 pub use kernels::{Backend, DecodeAttention, DenseMatrix, DenseType, ExpertWork, matmul};
 pub use packed::PackedMatrix;
 pub use precision::Precision;
 pub use shape::PackedShape;
+pub use trellis::{TrellisMemory, TrellisPath, TrellisRate, TrellisSearch};

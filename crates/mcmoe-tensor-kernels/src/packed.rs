@@ -8,10 +8,10 @@ use half::f16;
 use rayon::prelude::*;
 
 pub(crate) use block::Line;
-pub(crate) use tile::{Group, Tile};
+pub(crate) use tile::{Group, Halves, Tile};
 
-use crate::shape::{BLOCK_COLS, BLOCK_STEPS, LINE, STEP_COLS, TILE_ROWS};
-use crate::{KernelError, PackedShape, SharedBytes};
+use crate::shape::{BLOCK_STEPS, HALVES, LINE, STEP_COLS, TILE_ROWS};
+use crate::{Coding, KernelError, PackedShape, SharedBytes, rotation, trellis};
 
 /// A matrix `[rows, cols]` of packed codes with a scale and a zero point a group.
 ///
@@ -26,21 +26,27 @@ pub struct PackedMatrix {
 impl PackedMatrix {
     /// Packs one code a weight (`codes`, row-major) with its `scales` and `zeros` (`[rows, groups]`).
     ///
+    /// On a trellis a code is the bits that the weight appends to its stream
+    /// ([`Backend::search_trellis`](crate::Backend::search_trellis)), columns are those of rotated inputs,
+    /// and there are no zero points.
+    ///
     /// # Errors
     /// [`KernelError::Length`] for a slice of the wrong length, [`KernelError::CodeOutOfRange`] for a
-    /// code above the width's maximum, [`KernelError::NotFinite`] for a bad scale or zero.
+    /// code with more bits than it has, [`KernelError::NotFinite`] for a bad scale or zero.
     pub fn pack(
         shape: PackedShape,
         codes: &[u8],
         scales: &[f16],
         zeros: &[f16],
     ) -> Result<Self, KernelError> {
+        let zero_points = if matches!(shape.coding(), Coding::Grid(_)) { shape.params() } else { 0 };
         check_length("codes", shape.weights(), codes.len())?;
         check_length("scales", shape.params(), scales.len())?;
-        check_length("zeros", shape.params(), zeros.len())?;
-        if let Some(at) = codes.iter().position(|&code| code > shape.bits().max_code()) {
+        check_length("zeros", zero_points, zeros.len())?;
+        let too_large = |(at, &code): (usize, &u8)| u32::from(code) >> code_bits(&shape, at) != 0;
+        if let Some((at, &code)) = codes.iter().enumerate().find(|&code| too_large(code)) {
             let (row, col) = (at / shape.cols(), at % shape.cols());
-            return Err(KernelError::CodeOutOfRange { row, col, code: codes[at], bits: shape.bits().bits() });
+            return Err(KernelError::CodeOutOfRange { row, col, code, bits: code_bits(&shape, at) });
         }
         for (what, values) in [("scale", scales), ("zero point", zeros)] {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
@@ -49,8 +55,8 @@ impl PackedMatrix {
             }
         }
         let mut bytes = vec![0; shape.total_bytes()];
-        bytes.par_chunks_exact_mut(shape.tile_bytes()).enumerate().for_each(|(tile, lines)| {
-            pack_tile(&shape, tile * TILE_ROWS, [scales, zeros], codes, lines.as_chunks_mut().0);
+        bytes.par_chunks_exact_mut(shape.tile_bytes()).enumerate().for_each(|(tile, bytes)| {
+            pack_tile(&shape, tile * TILE_ROWS, [scales, zeros], codes, bytes);
         });
         Ok(Self { shape, bytes: bytes.into() })
     }
@@ -74,9 +80,9 @@ impl PackedMatrix {
     /// [`KernelError::NotFinite`] for a scale or zero point that is infinite or NaN,
     /// [`KernelError::DirtyPadding`] if anything but zero lies beyond the last row or column.
     pub fn check_contents(&self) -> Result<(), KernelError> {
-        for (tile, view) in self.tiles().enumerate() {
+        for tile in 0..self.shape.tiles() {
             for group in 0..self.shape.groups() {
-                self.check_group(tile, group, view.group(group))?;
+                self.check_group(tile, group, self.tile(tile).group(group))?;
             }
         }
         Ok(())
@@ -84,7 +90,12 @@ impl PackedMatrix {
 
     fn check_group(&self, tile: usize, index: usize, group: Group<'_>) -> Result<(), KernelError> {
         let rows = (self.shape.rows() - tile * TILE_ROWS).min(TILE_ROWS);
-        for (what, values) in [("scale", group.scales()), ("zero point", group.zeros())] {
+        let mut params = vec![("scale", group.scales)];
+        if matches!(group.coding(), Coding::Grid(_)) {
+            params.push(("zero point", group.zeros));
+        }
+        for (what, values) in params {
+            let values = tile::to_halves(values);
             if let Some(row) = values.iter().position(|value| !value.is_finite()) {
                 return Err(KernelError::NotFinite { what, row: tile * TILE_ROWS + row, group: index });
             }
@@ -96,12 +107,20 @@ impl PackedMatrix {
         if rows == TILE_ROWS && range.end <= self.shape.cols() {
             return Ok(());
         }
+        let padding = |step: usize, at: usize| {
+            at / STEP_COLS >= rows || range.start + group.column(step, at) >= self.shape.cols()
+        };
         let mut clean = true;
-        group.for_each_step(|step, codes| {
-            let col = range.start + step * STEP_COLS;
-            let padding = |at: usize| at / STEP_COLS >= rows || col + at % STEP_COLS >= self.shape.cols();
-            clean &= codes.iter().enumerate().all(|(at, &code)| code == 0 || !padding(at));
-        });
+        match group.coding() {
+            Coding::Grid(_) => group.for_each_step(|step, codes| {
+                clean &= codes.iter().enumerate().all(|(at, &code)| code == 0 || !padding(step, at));
+            }),
+            Coding::Trellis(rate) => {
+                let places = (0..range.len() / STEP_COLS).flat_map(|step| (0..LINE).map(move |at| (step, at)));
+                let mut padded = places.filter(|&(step, at)| padding(step, at));
+                clean = padded.all(|(step, at)| trellis::symbol(rate, step, at, group.codes) == 0);
+            }
+        }
         if clean { Ok(()) } else { Err(KernelError::DirtyPadding { tile }) }
     }
 
@@ -121,18 +140,22 @@ impl PackedMatrix {
     /// If the matrix has no such row or group.
     pub fn params(&self, row: usize, group: usize) -> (f32, f32) {
         assert!(row < self.shape.rows() && group < self.shape.groups(), "no row {row}, group {group}");
-        let group = self.tile(row / TILE_ROWS).group(group);
-        (group.scales()[row % TILE_ROWS].to_f32(), group.zeros()[row % TILE_ROWS].to_f32())
+        let [scales, zeros] = self.tile(row / TILE_ROWS).group(group).params();
+        (scales[row % TILE_ROWS], zeros[row % TILE_ROWS])
     }
 
-    /// The codes of the whole matrix, one byte each, row-major.
+    /// The codes of the whole matrix, one byte each, row-major; on a trellis the levels, of rotated columns.
     pub fn unpack_codes(&self) -> Vec<u8> {
         self.map_codes(|_, code| code)
     }
 
     /// The weights the matrix stands for, `f32`, row-major.
     pub fn dequantize(&self) -> Vec<f32> {
-        self.map_codes(|(scale, zero), code| scale * (f32::from(code) - zero))
+        let mut weights = self.map_codes(|(scale, zero), code| scale * (f32::from(code) - zero));
+        if matches!(self.shape.coding(), Coding::Trellis(_)) {
+            weights.par_chunks_exact_mut(self.shape.cols()).for_each(rotation::rotate_back);
+        }
+        weights
     }
 
     /// What `value` makes of every weight's scale and zero point and its code, row-major.
@@ -145,13 +168,14 @@ impl PackedMatrix {
                 let (group, range) = (view.group(index), self.shape.group_range(index));
                 let params = group.params();
                 group.for_each_step(|step, codes| {
-                    let start = range.start + step * STEP_COLS;
-                    let width = cols.saturating_sub(start).min(STEP_COLS);
+                    let columns = [0, 1, 2, 3].map(|at| range.start + group.column(step, at));
                     let lanes = codes.chunks_exact(STEP_COLS).zip(values.chunks_exact_mut(cols)).enumerate();
                     for (lane, (codes, row)) in lanes {
                         let params = (params[0][lane], params[1][lane]);
-                        for (target, &code) in row[cols.min(start)..][..width].iter_mut().zip(codes) {
-                            *target = value(params, code);
+                        for (col, &code) in columns.into_iter().zip(codes) {
+                            if let Some(target) = row.get_mut(col) {
+                                *target = value(params, code);
+                            }
                         }
                     }
                 });
@@ -163,36 +187,50 @@ impl PackedMatrix {
     /// Tile `tile` for kernels.
     pub(crate) fn tile(&self, tile: usize) -> Tile<'_> {
         let bytes = self.shape.tile_bytes();
-        Tile::new(&self.shape, self.bytes[tile * bytes..][..bytes].as_chunks().0)
-    }
-
-    fn tiles(&self) -> impl Iterator<Item = Tile<'_>> {
-        let tiles = self.bytes.chunks_exact(self.shape.tile_bytes());
-        tiles.map(|bytes| Tile::new(&self.shape, bytes.as_chunks().0))
+        Tile::new(&self.shape, &self.bytes[tile * bytes..][..bytes])
     }
 }
 
-/// Packs the tile whose first row is `first`; `lines` are zero.
-fn pack_tile(shape: &PackedShape, first: usize, params: [&[f16]; 2], codes: &[u8], lines: &mut [Line]) {
+/// Bits that the code of weight `at`, row-major, may have.
+fn code_bits(shape: &PackedShape, at: usize) -> usize {
+    match shape.coding() {
+        Coding::Grid(bits) => bits.bits() as usize,
+        Coding::Trellis(rate) => rate.bits_at(at % shape.cols() % shape.group_size()),
+    }
+}
+
+/// Packs the tile whose first row is `first`; `bytes` are zero.
+fn pack_tile(shape: &PackedShape, first: usize, params: [&[f16]; 2], codes: &[u8], bytes: &mut [u8]) {
     let rows = first..shape.rows().min(first + TILE_ROWS);
-    let block_lines = shape.bits().bits() as usize;
     for group in 0..shape.groups() {
         let range = shape.group_range(group);
-        let (head, body) = lines[shape.group_line(group)..].split_at_mut(1);
-        for (half, values) in head[0].chunks_exact_mut(LINE / 2).zip(params) {
+        let (head, body) = bytes[shape.group_start(group)..].split_at_mut(shape.head_bytes());
+        for (half, values) in head.chunks_exact_mut(HALVES).zip(params) {
             for (bytes, row) in half.chunks_exact_mut(2).zip(rows.clone()) {
                 bytes.copy_from_slice(&values[row * shape.groups() + group].to_le_bytes());
             }
         }
-        for (block, start) in range.step_by(BLOCK_COLS).enumerate() {
-            let mut steps = [[0; LINE]; BLOCK_STEPS];
-            for row in rows.clone() {
-                let end = shape.cols().min(start + BLOCK_COLS);
-                for (i, &code) in codes[row * shape.cols()..][start.min(end)..end].iter().enumerate() {
-                    steps[i / STEP_COLS][(row - first) * STEP_COLS + i % STEP_COLS] = code;
+        let lines = body.as_chunks_mut().0;
+        // The code of byte `at` of a step's line, whose column in the group is `column`; padding is zero.
+        let code = |at: usize, column: usize| {
+            let (row, col) = (first + at / STEP_COLS, range.start + column);
+            if row < rows.end && col < shape.cols() { codes[row * shape.cols() + col] } else { 0 }
+        };
+        let steps = range.len() / STEP_COLS;
+        match shape.coding() {
+            Coding::Grid(bits) => {
+                for (block, lines) in lines.chunks_exact_mut(bits.bits() as usize).enumerate().take(steps / 8) {
+                    let line = |step| std::array::from_fn(|at| code(at, step * STEP_COLS + at % STEP_COLS));
+                    let steps = std::array::from_fn(|step| line(block * BLOCK_STEPS + step));
+                    block::pack(bits, &steps, lines);
                 }
             }
-            block::pack(shape.bits(), &steps, &mut body[block * block_lines..][..block_lines]);
+            Coding::Trellis(rate) => {
+                for step in 0..steps {
+                    let symbols = std::array::from_fn(|at| code(at, at % STEP_COLS * steps + step));
+                    trellis::pack(rate, step, &symbols, lines);
+                }
+            }
         }
     }
 }

@@ -8,9 +8,9 @@ use super::backend::Lanes;
 use super::dense::{Bf16s, PARTIAL_SUMS, Sums};
 use super::inputs::{COMPANY, Int8Inputs, Word};
 use super::x86::kernels_for;
-use crate::BitWidth;
 use crate::packed::{Group, Line, Tile};
 use crate::shape::BLOCK_STEPS;
+use crate::{BitWidth, Coding};
 
 /// Rows 0 to 7 and rows 8 to 15.
 type Halves = [__m256i; 2];
@@ -52,12 +52,14 @@ fn add_bf16(sums: &mut Sums, elements: &[Bf16s], x: &[Sums]) {
 
 #[target_feature(enable = "avx2,f16c")]
 fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
-    let bits = tile.shape().bits();
-    if bits == BitWidth::B8 { groups::<true>(tile, x, out) } else { groups::<false>(tile, x, out) }
+    match tile.shape().coding() {
+        Coding::Grid(BitWidth::B8) | Coding::Trellis(_) => groups::<true>(tile, x, out),
+        Coding::Grid(_) => groups::<false>(tile, x, out),
+    }
 }
 
 /// Codes are unpacked once a group and used for all tokens, some at a time. `WIDE` codes do not fit
-/// in 7 bits.
+/// in 4 bits.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn groups<const WIDE: bool>(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
@@ -146,8 +148,8 @@ fn add_wide(sums: &mut Halves, steps: &[Line; BLOCK_STEPS], words: &[Word; BLOCK
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn finish(out: &mut Lanes, products: &Halves, group: &Group<'_>, (x_scale, x_sum): (f32, f32)) {
-    let (heads, _) = group.head.as_chunks::<16>();
-    let params = [[heads[0], heads[2]], [heads[1], heads[3]]];
+    let (scales, zeros) = (group.scales.as_chunks().0, group.zeros.as_chunks().0);
+    let params = [[scales[0], zeros[0]], [scales[1], zeros[1]]];
     let halves = out.as_chunks_mut::<8>().0.iter_mut().zip(products).zip(params);
     for ((out, &products), [scales, zeros]) in halves {
         let offset = _mm256_mul_ps(to_floats(&zeros), _mm256_set1_ps(x_sum));

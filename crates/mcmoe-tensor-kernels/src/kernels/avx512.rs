@@ -8,10 +8,10 @@ use super::backend::Lanes;
 use super::dense::{Bf16s, PARTIAL_SUMS, Sums};
 use super::inputs::{COMPANY, Int8Inputs, Word};
 use super::x86::kernels_for;
-use crate::BitWidth;
 use crate::packed::block::mask;
-use crate::packed::{Group, Line, Tile};
+use crate::packed::{Group, Halves, Line, Tile};
 use crate::shape::{BLOCK_STEPS, LINE};
+use crate::{BitWidth, Coding};
 
 /// Lines that are asked for ahead of their use: two pages, as hardware prefetches within one alone.
 const PREFETCH_LINES: usize = 128;
@@ -39,10 +39,10 @@ kernels_for!(Avx512, "avx512", "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 /// See [`super::dense::add_bf16`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn add_bf16(sums: &mut Sums, elements: &[Bf16s], x: &[Sums]) {
+pub(super) fn add_bf16(sums: &mut Sums, elements: &[Bf16s], x: &[Sums]) {
     let mut lanes = [_mm512_setzero_ps(); PARTIAL_SUMS / 16];
     for (elements, x) in elements.iter().zip(x) {
-        for line in elements.as_flattened().as_chunks().0 {
+        for line in elements.as_flattened().as_chunks::<LINE>().0 {
             prefetch(line);
         }
         let (elements, x) = (elements.as_chunks::<16>().0, x.as_chunks::<16>().0);
@@ -60,16 +60,16 @@ fn add_bf16(sums: &mut Sums, elements: &[Bf16s], x: &[Sums]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
-    match out {
-        [out] => match tile.shape().bits() {
+pub(super) fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
+    match (out, tile.shape().coding()) {
+        ([out], Coding::Grid(bits)) => match bits {
             BitWidth::B1 => one_token(tile, x, out, |codes, x| dot_plane::<1, 8>(codes, x)),
             BitWidth::B2 => one_token(tile, x, out, |codes, x| dot_plane::<2, 4>(codes, x)),
             BitWidth::B3 => one_token(tile, x, out, |codes, x| dot_three(codes, x)),
             BitWidth::B4 => one_token(tile, x, out, |codes, x| dot_plane::<4, 2>(codes, x)),
             BitWidth::B8 => one_token(tile, x, out, |codes, x| dot_plane::<8, 1>(codes, x)),
         },
-        _ => many_tokens(tile, x, out),
+        (out, _) => many_tokens(tile, x, out, |group, blocks| group.unpack_into(blocks)),
     }
 }
 
@@ -83,13 +83,14 @@ fn one_token(
     dot: impl Fn(&[Line], &[[Word; BLOCK_STEPS]]) -> __m512i,
 ) {
     let mut sum = load_lanes(out);
+    let narrow = tile.shape().coding() != Coding::Grid(BitWidth::B8);
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
-        if (tile.shape().bits().bits() as usize) < WIDE {
-            prefetch(group.head);
+        if narrow {
+            prefetch(group.scales);
         }
         let products = dot(group.codes, x.alone(0, index).as_chunks().0);
-        sum = finish(sum, products, &group, x.params(0, index));
+        sum = add_products(sum, products, &group, x.params(0, index));
     }
     store_lanes(out, sum);
 }
@@ -149,11 +150,17 @@ fn fold<const P: usize, const N: usize>(mut sums: [__m512i; N]) -> __m512i {
 /// Codes are unpacked once a group and used for all tokens, some at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn many_tokens(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
+pub(super) fn many_tokens(
+    tile: Tile<'_>,
+    x: &Int8Inputs,
+    out: &mut [Lanes],
+    mut unpack: impl FnMut(&Group<'_>, &mut Vec<[Line; BLOCK_STEPS]>),
+) {
     let mut unpacked = Vec::new();
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
-        group.unpack_into(&mut unpacked);
+        unpacked.resize(group.blocks(), [[0; LINE]; BLOCK_STEPS]);
+        unpack(&group, &mut unpacked);
         let (together, alone) = out.as_chunks_mut::<COMPANY>();
         let steps = unpacked.as_flattened();
         for (company, out) in together.iter_mut().enumerate() {
@@ -186,7 +193,7 @@ fn multiply<const T: usize>(
         }
     }
     for t in 0..T {
-        let sum = finish(load_lanes(&out[t]), sums[t], group, x.params(first + t, index));
+        let sum = add_products(load_lanes(&out[t]), sums[t], group, x.params(first + t, index));
         store_lanes(&mut out[t], sum);
     }
 }
@@ -194,10 +201,8 @@ fn multiply<const T: usize>(
 /// Adds `scale_w scale_x (Σ code · value − zero Σ value)`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn finish(out: __m512, products: __m512i, group: &Group<'_>, (x_scale, x_sum): (f32, f32)) -> __m512 {
-    let head = load(group.head);
-    let scales = _mm512_cvtph_ps(_mm512_castsi512_si256(head));
-    let zeros = _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(head));
+pub(super) fn add_products(out: __m512, products: __m512i, group: &Group<'_>, (x_scale, x_sum): (f32, f32)) -> __m512 {
+    let [scales, zeros] = [group.scales, group.zeros].map(|halves| load_halves(halves));
     let offset = _mm512_mul_ps(zeros, _mm512_set1_ps(x_sum));
     let products = _mm512_sub_ps(_mm512_cvtepi32_ps(products), offset);
     let scales = _mm512_mul_ps(scales, _mm512_set1_ps(x_scale));
@@ -206,27 +211,34 @@ fn finish(out: __m512, products: __m512i, group: &Group<'_>, (x_scale, x_sum): (
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn broadcast(word: Word) -> __m512i {
+pub(super) fn broadcast(word: Word) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(word.map(i8::cast_unsigned)))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(line: &Line) -> __m512i {
+pub(super) fn load(line: &Line) -> __m512i {
     // SAFETY: a line is 64 bytes, and the load needs no alignment.
     unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_lanes(lanes: &Lanes) -> __m512 {
+fn load_halves(halves: &Halves) -> __m512 {
+    // SAFETY: 32 bytes are read, and the load needs no alignment.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load_lanes(lanes: &Lanes) -> __m512 {
     // SAFETY: lanes are 16 floats, and the load needs no alignment.
     unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_lanes(lanes: &mut Lanes, values: __m512) {
+pub(super) fn store_lanes(lanes: &mut Lanes, values: __m512) {
     // SAFETY: lanes are 16 floats, and the store needs no alignment.
     unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), values) }
 }
@@ -234,8 +246,8 @@ fn store_lanes(lanes: &mut Lanes, values: __m512) {
 /// Asks for the line that will be needed some time after `line`: tiles are read from front to back.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn prefetch(line: &Line) {
-    let ahead = line.as_ptr().wrapping_add(PREFETCH_LINES * LINE);
+pub(super) fn prefetch(bytes: &[u8]) {
+    let ahead = bytes.as_ptr().wrapping_add(PREFETCH_LINES * LINE);
     // A hint: it touches no memory, wherever it points.
     _mm_prefetch::<_MM_HINT_T2>(ahead.cast());
 }

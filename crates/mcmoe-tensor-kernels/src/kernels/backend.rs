@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 use super::dense::{self, DenseMatrix};
 use super::inputs::{self, FloatInputs, Inputs, Int8Inputs};
 use super::{attention, float};
-use crate::KernelError;
 use crate::packed::Tile;
 use crate::shape::TILE_ROWS;
+use crate::trellis::search;
+use crate::{KernelError, TrellisMemory, TrellisPath, TrellisSearch, rotation};
 
 /// What a tile adds up for one token: one number a row.
 pub(crate) type Lanes = [f32; TILE_ROWS];
@@ -40,6 +41,16 @@ pub(super) trait Kernels: Send + Sync {
         dense::tile(matrix, tile, x, out, dense::add_bf16);
     }
 
+    /// Rotates a row ([`rotation::rotate`]).
+    fn rotate(&self, row: &mut [f32]) {
+        rotation::rotate(row);
+    }
+
+    /// Searches for a trellis code ([`search::search`]).
+    fn search(&self, work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path: &mut TrellisPath) {
+        search::search(work, memory, path);
+    }
+
     /// Attention of query heads that share one cache ([`attention::attend`]).
     fn attend(&self, queries: &[f32], keys: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
         attention::attend(queries, keys, values, width, out);
@@ -61,13 +72,14 @@ impl Backend {
         {
             backends.extend(super::avx2::Avx2::new().map(|kernels| Self(kernels)));
             backends.extend(super::avx512::Avx512::new().map(|kernels| Self(kernels)));
+            backends.extend(super::avx512vbmi::Avx512Vbmi::new().map(|kernels| Self(kernels)));
         }
         #[cfg(target_arch = "aarch64")]
         backends.extend(super::neon::Neon::new().map(|kernels| Self(kernels)));
         backends
     }
 
-    /// The backend called `name`: `scalar`, `avx2`, `avx512` or `neon`.
+    /// The backend called `name`: `scalar`, `avx2`, `avx512`, `avx512vbmi` or `neon`.
     ///
     /// # Errors
     /// [`KernelError::NoBackend`] if there is none of that name, or not on this CPU.
@@ -96,6 +108,33 @@ impl Backend {
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    /// Rotates a row of inputs or of weights as the columns of trellis matrices are: signs are flipped by a
+    /// fixed pattern, then a Walsh–Hadamard transform mixes blocks of as many columns as the largest power
+    /// of two that divides their number. Lengths and products stay the same.
+    pub fn rotate(self, row: &mut [f32]) {
+        self.0.rotate(row);
+    }
+
+    /// The trellis code with the least error that the search finds for a group of a row, into `path`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] unless there are as many importances as targets and a square of feedback.
+    pub fn search_trellis(
+        self,
+        work: &TrellisSearch<'_>,
+        memory: &mut TrellisMemory,
+        path: &mut TrellisPath,
+    ) -> Result<(), KernelError> {
+        let cols = work.targets.len();
+        let lengths = [("importance", cols, work.importance.len()), ("feedback", cols * cols, work.feedback.len())];
+        if let Some(&(what, expected, found)) = lengths.iter().find(|(_, expected, found)| expected != found)
+        {
+            return Err(KernelError::Length { what, expected, found });
+        }
+        self.0.search(work, memory, path);
+        Ok(())
     }
 
     pub(super) fn round(self, x: &[f32], values: &mut [i8]) -> (f32, f32) {

@@ -147,7 +147,7 @@ fn widest(work: &[ExpertWork<'_>], bytes: impl Fn(&ExpertWork<'_>) -> usize) -> 
     work.iter().map(bytes).max().unwrap_or_default()
 }
 
-/// Inputs of gate and up: the same, unless their groups differ.
+/// Inputs of gate and up: the same, unless their groups or codes differ.
 struct ExpertInputs {
     gate: Inputs,
     up: Option<Inputs>,
@@ -156,8 +156,8 @@ struct ExpertInputs {
 impl ExpertInputs {
     fn new(backend: Backend, expert: &ExpertWork<'_>, x: &[f32], precision: Precision) -> Self {
         let of = |matrix: &PackedMatrix| Inputs::new(backend, x, expert.tokens, matrix.shape(), precision);
-        let differ = expert.gate.shape().group_size() != expert.up.shape().group_size();
-        Self { gate: of(expert.gate), up: differ.then(|| of(expert.up)) }
+        let same = expert.gate.shape().same_inputs(expert.up.shape());
+        Self { gate: of(expert.gate), up: (!same).then(|| of(expert.up)) }
     }
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::backend::Backend;
 use crate::shape::{BLOCK_COLS, STEP_COLS};
-use crate::{PackedShape, Precision};
+use crate::{Coding, PackedShape, Precision};
 
 /// Tokens whose words lie side by side, for kernels that use unpacked codes for several at once.
 pub(super) const COMPANY: usize = 8;
@@ -38,7 +38,6 @@ pub(crate) struct FloatInputs {
 
 #[derive(Clone, Copy)]
 struct Layout {
-    cols: usize,
     group_size: usize,
     padded_cols: usize,
     groups: usize,
@@ -54,13 +53,20 @@ impl Inputs {
         precision: Precision,
     ) -> Self {
         let layout = Layout {
-            cols: shape.cols(),
             group_size: shape.group_size(),
             padded_cols: shape.padded_cols(),
             groups: shape.groups(),
         };
-        let row = |&token: &usize| &x[token * layout.cols..][..layout.cols];
-        let rows: Vec<&[f32]> = tokens.iter().map(row).collect();
+        let row = |&token: &usize| &x[token * shape.cols()..][..shape.cols()];
+        let rotated: Vec<Vec<f32>>;
+        let rows: Vec<&[f32]> = match shape.coding() {
+            Coding::Grid(_) => tokens.iter().map(row).collect(),
+            Coding::Trellis(_) => {
+                let ready = |token| trellis_order(backend, row(token), &layout);
+                rotated = tokens.par_iter().map(ready).collect();
+                rotated.iter().map(Vec::as_slice).collect()
+            }
+        };
         match precision {
             Precision::Int8 => Self::Int8(Int8Inputs::new(backend, &rows, layout)),
             Precision::F32 => Self::F32(FloatInputs::new(&rows, layout)),
@@ -73,6 +79,24 @@ impl Inputs {
             Self::F32(inputs) => inputs.sums.len() / inputs.layout.groups,
         }
     }
+}
+
+/// A row as the steps of a trellis take it: rotated, and in each group the first of every quarter, then the
+/// second, and so on; padded with zeros.
+fn trellis_order(backend: Backend, row: &[f32], layout: &Layout) -> Vec<f32> {
+    let mut rotated = vec![0.0; layout.padded_cols];
+    rotated[..row.len()].copy_from_slice(row);
+    backend.rotate(&mut rotated[..row.len()]);
+    let mut ordered = vec![0.0; layout.padded_cols];
+    let groups = ordered.chunks_mut(layout.group_size).zip(rotated.chunks(layout.group_size));
+    for (ordered, group) in groups {
+        let steps = group.len() / STEP_COLS;
+        for (quarter, values) in group.chunks_exact(steps).enumerate() {
+            let places = ordered.iter_mut().skip(quarter).step_by(STEP_COLS);
+            places.zip(values).for_each(|(place, value)| *place = *value);
+        }
+    }
+    ordered
 }
 
 impl Int8Inputs {

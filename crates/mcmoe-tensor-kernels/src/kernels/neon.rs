@@ -7,9 +7,9 @@ use std::arch::aarch64::*;
 use super::backend::{Kernels, Lanes};
 use super::inputs::{COMPANY, Int8Inputs, Word};
 use super::scalar;
-use crate::BitWidth;
 use crate::packed::{Group, Line, Tile};
 use crate::shape::TILE_ROWS;
+use crate::{BitWidth, Coding};
 
 /// What is taken from codes of 8 bits to make them signed, and given back as `BIAS · Σ value`.
 const BIAS: u8 = 128;
@@ -45,7 +45,7 @@ fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
         group.unpack_into(&mut unpacked);
-        if group.bits() == BitWidth::B8 {
+        if group.coding() == Coding::Grid(BitWidth::B8) {
             unpacked.as_flattened_mut().as_flattened_mut().iter_mut().for_each(|code| *code ^= BIAS);
         }
         let (together, alone) = out.as_chunks_mut::<COMPANY>();
@@ -79,7 +79,7 @@ fn multiply<const T: usize>(
         }
     }
     // Codes of 8 bits had 128 taken away.
-    let bias = if group.bits() == BitWidth::B8 { BIAS } else { 0 };
+    let bias = if group.coding() == Coding::Grid(BitWidth::B8) { BIAS } else { 0 };
     let params = group.params();
     for t in 0..T {
         let (x_scale, x_sum) = x.params(first + t, index);

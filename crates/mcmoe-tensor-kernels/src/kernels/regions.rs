@@ -36,7 +36,7 @@ impl Backend {
         let shared = inputs(first);
         let own: Vec<Option<Inputs>> = weights
             .iter()
-            .map(|w| (w.shape().group_size() != first.shape().group_size()).then(|| inputs(w)))
+            .map(|w| (!w.shape().same_inputs(first.shape())).then(|| inputs(w)))
             .collect();
         let tokens = all.len();
         let mut outputs: Vec<Vec<Lanes>> =

@@ -10,7 +10,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{BitWidth, PackedShape, SharedBytes};
+use crate::{BitWidth, Coding, PackedShape, SharedBytes, TrellisRate};
 
 /// Cases a kernel: the budget that CI runs.
 const CASES: u32 = 10_000;
@@ -57,12 +57,16 @@ const FLAVOURS: [Flavour; 4] = [Flavour::Usual, Flavour::Extreme, Flavour::Holes
 
 /// A random matrix of this shape at an odd address now and then.
 fn matrix(shape: PackedShape, flavour: Flavour, random: &mut Random) -> PackedMatrix {
-    let max = shape.bits().max_code();
-    let code = |random: &mut Random| match flavour {
-        Flavour::Extreme => max,
-        _ => random.bits() as u8 & max,
+    let largest = |at| match shape.coding() {
+        Coding::Grid(bits) => bits.max_code(),
+        // Positions in a group, whose size is even, are odd where columns are.
+        Coding::Trellis(rate) => (1 << rate.bits_at(at % shape.cols() % shape.group_size())) - 1,
     };
-    let mut codes: Vec<u8> = (0..shape.weights()).map(|_| code(random)).collect();
+    let code = |at, random: &mut Random| match flavour {
+        Flavour::Extreme => largest(at),
+        _ => random.bits() as u8 & largest(at),
+    };
+    let mut codes: Vec<u8> = (0..shape.weights()).map(|at| code(at, random)).collect();
     let param = |random: &mut Random, largest: f32| match flavour {
         Flavour::Extreme => f16::MAX.to_f32().copysign(random.unit()),
         Flavour::Tiny => random.unit() * 1e-7,
@@ -70,7 +74,12 @@ fn matrix(shape: PackedShape, flavour: Flavour, random: &mut Random) -> PackedMa
     };
     let half = |value| f16::from_f32(value);
     let mut scales: Vec<f16> = (0..shape.params()).map(|_| half(param(random, 1.0))).collect();
-    let zeros: Vec<f16> = (0..shape.params()).map(|_| half(param(random, f32::from(max)))).collect();
+    let zeros: Vec<f16> = match shape.coding() {
+        Coding::Grid(bits) => {
+            (0..shape.params()).map(|_| half(param(random, f32::from(bits.max_code())))).collect()
+        }
+        Coding::Trellis(_) => Vec::new(),
+    };
     if flavour == Flavour::Holes {
         for (group, scale) in scales.iter_mut().enumerate() {
             let (row, start) = (group / shape.groups(), group % shape.groups() * shape.group_size());
@@ -110,11 +119,16 @@ fn activations(tokens: usize, cols: usize, flavour: Flavour, random: &mut Random
 }
 
 fn shapes() -> impl Strategy<Value = PackedShape> {
-    let width = prop::sample::select(BitWidth::ALL.to_vec());
+    let grids = BitWidth::ALL.map(Coding::Grid).into_iter();
+    let codings: Vec<Coding> = grids.chain(TrellisRate::ALL.map(Coding::Trellis)).collect();
+    let coding = prop::sample::select(codings);
     let group_size = prop::sample::select(vec![32_usize, 64, 96, 128, 1024]);
     let cols = prop_oneof![1_usize..300, prop::sample::select(vec![31_usize, 32, 33, 127, 128, 129, 256])];
-    (1_usize..40, cols, width, group_size)
-        .prop_map(|(rows, cols, width, group)| PackedShape::new(rows, cols, width, group).unwrap())
+    (1_usize..40, cols, coding, group_size).prop_map(|(rows, cols, coding, group)| {
+        // Groups of a trellis are multiples of 64.
+        let shape = PackedShape::new(rows, cols, coding, group);
+        shape.or_else(|_| PackedShape::new(rows, cols, coding, 2 * group)).unwrap()
+    })
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

@@ -9,6 +9,8 @@ macro_rules! kernels_for {
             use $crate::kernels::dense::{self, DenseMatrix};
             use $crate::kernels::inputs::{self, FloatInputs};
             use $crate::kernels::{attention, float};
+            use $crate::trellis::search;
+            use $crate::{TrellisMemory, TrellisPath, TrellisSearch, rotation};
 
             impl Kernels for $backend {
                 fn name(&self) -> &'static str {
@@ -33,6 +35,21 @@ macro_rules! kernels_for {
                 fn dense(&self, matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
                     // SAFETY: a value of this type exists only where the CPU has the features.
                     unsafe { dense(matrix, tile, x, out) }
+                }
+
+                fn rotate(&self, row: &mut [f32]) {
+                    // SAFETY: a value of this type exists only where the CPU has the features.
+                    unsafe { rotate(row) }
+                }
+
+                fn search(
+                    &self,
+                    work: &TrellisSearch<'_>,
+                    memory: &mut TrellisMemory,
+                    path: &mut TrellisPath,
+                ) {
+                    // SAFETY: a value of this type exists only where the CPU has the features.
+                    unsafe { search(work, memory, path) }
                 }
 
                 fn attend(
@@ -61,6 +78,16 @@ macro_rules! kernels_for {
             #[target_feature(enable = $features)]
             fn dense(matrix: &DenseMatrix, tile: usize, x: &[f32], out: &mut [Lanes]) {
                 dense::tile(matrix, tile, x, out, |sums: &mut Sums, a: &_, x: &_| add_bf16(sums, a, x));
+            }
+
+            #[target_feature(enable = $features)]
+            fn rotate(row: &mut [f32]) {
+                rotation::rotate(row);
+            }
+
+            #[target_feature(enable = $features)]
+            fn search(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path: &mut TrellisPath) {
+                search::search(work, memory, path);
             }
 
             #[target_feature(enable = $features)]

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::BitWidth;
+use crate::trellis::{LEVELS, WINDOW, ZERO};
+use crate::{BitWidth, TrellisRate};
 
 fn ones(shape: &PackedShape) -> Vec<f16> {
     vec![f16::ONE; shape.params()]
@@ -10,7 +11,7 @@ fn ones(shape: &PackedShape) -> Vec<f16> {
 /// The layout as `docs/format.md` tells it, bit by bit, without the code's structure.
 fn naive_code(packed: &PackedMatrix, row: usize, col: usize) -> u8 {
     let shape = packed.shape();
-    let (bits, group_size) = (shape.bits().bits() as usize, shape.group_size());
+    let (bits, group_size) = (shape.coding().bits() as usize, shape.group_size());
     let tile = row / 16 * shape.tile_bytes();
     let group = col / group_size;
     let block = tile + 64 * (group + 1) + 64 * bits * (col / 32);
@@ -27,7 +28,7 @@ fn naive_code(packed: &PackedMatrix, row: usize, col: usize) -> u8 {
 
 fn naive_params(packed: &PackedMatrix, row: usize, group: usize) -> (f32, f32) {
     let shape = packed.shape();
-    let bits = shape.bits().bits() as usize;
+    let bits = shape.coding().bits() as usize;
     let start = row / 16 * shape.tile_bytes() + 64 * group * (1 + bits * shape.group_size() / 32);
     let half = |at: usize| f16::from_le_bytes([packed.bytes()[at], packed.bytes()[at + 1]]).to_f32();
     (half(start + 2 * (row % 16)), half(start + 32 + 2 * (row % 16)))
@@ -66,6 +67,96 @@ proptest! {
             prop_assert_eq!(weights[at], scale * (f32::from(code) - zero));
         }
     }
+}
+
+/// The level of a trellis weight as `docs/format.md` tells it: the bits of all columns of the group up to
+/// this one, one after another, of which the last 12 are the window.
+fn naive_level(rate: TrellisRate, codes: &[u8]) -> u8 {
+    let mut stream = vec![0; WINDOW];
+    for (col, &code) in codes.iter().enumerate() {
+        let bits = match (rate.bits(), col % 2) {
+            (1.5, 0) => 1,
+            (2.5, 1) => 3,
+            (1.5 | 2.5, _) => 2,
+            (bits, _) => bits as usize,
+        };
+        stream.extend((0..bits).rev().map(|bit| code >> bit & 1));
+    }
+    let window = stream[stream.len() - WINDOW..].iter().fold(0, |window, &bit| window << 1 | usize::from(bit));
+    LEVELS[rate.index()][window]
+}
+
+proptest! {
+    #[test]
+    fn trellis_packing_loses_nothing(
+        rows in 1_usize..40,
+        cols in 1_usize..300,
+        rate in prop::sample::select(TrellisRate::ALL.to_vec()),
+        group_size in prop::sample::select(vec![64_usize, 128, 320]),
+        seed in any::<u64>(),
+    ) {
+        let shape = PackedShape::new(rows, cols, rate, group_size).unwrap();
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as u8
+        };
+        let codes: Vec<u8> =
+            (0..shape.weights()).map(|at| next() & ((1 << code_bits(&shape, at)) - 1)).collect();
+        let scales: Vec<f16> = (0..shape.params()).map(|_| f16::from_f32(f32::from(next()) / 16.0)).collect();
+        let packed = PackedMatrix::pack(shape, &codes, &scales, &[]).unwrap();
+        prop_assert_eq!(packed.bytes().len(), shape.total_bytes());
+        prop_assert_eq!(packed.check_contents(), Ok(()));
+        let (levels, mut weights) = (packed.unpack_codes(), packed.dequantize());
+        weights.chunks_exact_mut(cols).for_each(rotation::rotate);
+        for (row, codes) in codes.chunks_exact(cols).enumerate() {
+            for (group, codes) in codes.chunks(group_size).enumerate() {
+                let scale = scales[row * shape.groups() + group].to_f32();
+                prop_assert_eq!(packed.params(row, group), (scale, f32::from(ZERO)));
+                for col in 0..codes.len() {
+                    let level = naive_level(rate, &codes[..=col]);
+                    let at = row * cols + group * group_size + col;
+                    prop_assert_eq!(levels[at], level);
+                    let weight = scale * (f32::from(level) - 64.0);
+                    prop_assert!((weights[at] - weight).abs() < 1e-2, "{} {}", weights[at], weight);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_trellis_has_no_room_for_is_refused() {
+    let rate = TrellisRate::new(1.5).unwrap();
+    let shape = PackedShape::new(17, 70, rate, 64).unwrap();
+    let (mut codes, scales) = (vec![0; shape.weights()], ones(&shape));
+    let packed = PackedMatrix::pack(shape, &codes, &scales, &[]).unwrap();
+    codes[71] = 3;
+    assert!(PackedMatrix::pack(shape, &codes, &scales, &[]).is_ok());
+    codes[72] = 2;
+    let error = PackedMatrix::pack(shape, &codes, &scales, &[]).unwrap_err();
+    assert_eq!(error, KernelError::CodeOutOfRange { row: 1, col: 2, code: 2, bits: 1 });
+    codes[72] = 0;
+    let error = PackedMatrix::pack(shape, &codes, &scales, &scales).unwrap_err();
+    assert_eq!(error, KernelError::Length { what: "zeros", expected: 0, found: scales.len() });
+    let check = |at: usize, byte: u8| {
+        let mut bytes = packed.bytes().to_vec();
+        bytes[at] = byte;
+        PackedMatrix::from_bytes(shape, bytes.into()).unwrap().check_contents()
+    };
+    // A tile has two groups of 32 bytes of scales and 3 lines of codes; of the second tile one row counts.
+    let tile = shape.tile_bytes();
+    assert_eq!(tile, 2 * (32 + 16 * 64 * 3 / 16));
+    assert_eq!(check(tile + 1, 0x7C), Err(KernelError::NotFinite { what: "scale", row: 16, group: 0 }));
+    assert_eq!(check(tile + 2, 1), Err(KernelError::DirtyPadding { tile: 1 }));
+    assert_eq!(check(tile + 32, 0xFF), Ok(()));
+    assert_eq!(check(tile + 32 + 4, 1), Err(KernelError::DirtyPadding { tile: 1 }));
+    // Of the second group's columns, 64 to 69 are there: 9 bits of the first quarter.
+    let second = tile / 2 + 32;
+    assert_eq!(check(second, 0xFF), Ok(()));
+    assert_eq!(check(second + 64, 0x80), Ok(()));
+    assert_eq!(check(second + 64, 0x40), Err(KernelError::DirtyPadding { tile: 0 }));
+    assert_eq!(check(second + 1, 1), Err(KernelError::DirtyPadding { tile: 0 }));
 }
 
 #[test]

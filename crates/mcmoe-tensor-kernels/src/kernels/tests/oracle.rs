@@ -15,7 +15,10 @@ fn oracle(weights: &[f32], x: &[f32], cols: usize) -> Vec<(f64, f64)> {
 fn spread(weight: &PackedMatrix) -> f64 {
     let shape = weight.shape();
     let params = (0..shape.rows()).flat_map(|row| (0..shape.groups()).map(move |group| (row, group)));
-    let max = f32::from(shape.bits().max_code());
+    let max = match shape.coding() {
+        Coding::Grid(bits) => f32::from(bits.max_code()),
+        Coding::Trellis(_) => 127.0,
+    };
     let spread = params.map(|(row, group)| {
         let (scale, zero) = weight.params(row, group);
         f64::from(scale.abs() * (max + zero.abs()))
@@ -37,12 +40,17 @@ proptest! {
         let weight = matrix(shape, flavour, &mut random);
         let x = activations(tokens, shape.cols(), flavour, &mut random);
         let (scalar, weights) = (Backend::named("scalar").unwrap(), weight.dequantize());
-        let (largest, spread) = (x.iter().fold(0.0_f32, |m, x| m.max(x.abs())), spread(&weight));
-        let size = f64::from(largest) * spread * shape.cols() as f64;
+        // A rotation can gather all of a row, or of a block of it, in one place.
+        let gather = match shape.coding() {
+            Coding::Grid(_) => 1.0,
+            Coding::Trellis(_) => (shape.cols() as f32).sqrt(),
+        };
+        let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs())) * gather;
+        let size = f64::from(largest) * spread(&weight) * shape.cols() as f64;
         for precision in Precision::ALL {
             let y = scalar.matmul(&[&weight], &x, precision).unwrap().remove(0);
             // A rounded activation is off by half a step of 1/127 of its group's largest.
-            let of_largest_weight = weights.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+            let of_largest_weight = weights.iter().fold(0.0_f32, |m, w| m.max(w.abs())) * gather;
             let rounding = match precision {
                 Precision::Int8 => f64::from(of_largest_weight * largest) * shape.cols() as f64 / 254.0,
                 Precision::F32 => 0.0,

@@ -1,0 +1,93 @@
+//! The rates that trellis codes come in.
+
+use std::fmt;
+
+use super::WINDOW;
+use super::code::CODES;
+use crate::KernelError;
+
+/// Bits that a trellis code spends on a weight: 1, 1.5, 2, 2.5 or 3.
+///
+/// At half bits, weights of even and odd position get one bit less and one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrellisRate(u8);
+
+impl TrellisRate {
+    /// Every rate, lowest first.
+    pub const ALL: [Self; 5] = [Self(2), Self(3), Self(4), Self(5), Self(6)];
+
+    /// The rate of `bits` bits a weight.
+    ///
+    /// # Errors
+    /// [`KernelError::UnsupportedRate`] for anything but 1, 1.5, 2, 2.5 and 3.
+    pub fn new(bits: f64) -> Result<Self, KernelError> {
+        let found = Self::ALL.into_iter().find(|rate| rate.bits() == bits);
+        found.ok_or_else(|| KernelError::UnsupportedRate { bits: bits.to_string() })
+    }
+
+    /// Bits a weight.
+    pub fn bits(self) -> f64 {
+        f64::from(self.0) / 2.0
+    }
+
+    /// How many levels the standard deviation of normally distributed weights should span.
+    pub fn unit(self) -> f32 {
+        CODES[self.index()].unit
+    }
+
+    /// The rate of so many bits for two weights, from 2 to 6.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const fn from_half_bits(half_bits: u8) -> Self {
+        Self(half_bits)
+    }
+
+    /// Bits of two weights.
+    pub(crate) const fn half_bits(self) -> u8 {
+        self.0
+    }
+
+    /// Position among all rates.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize - 2
+    }
+
+    /// Bits of the stream up to and with the weight at position `step`.
+    pub(crate) const fn bits_until(self, step: usize) -> usize {
+        (step + 1) * self.0 as usize / 2
+    }
+
+    /// Bits that the weight at position `step` appends.
+    pub(crate) const fn bits_at(self, step: usize) -> usize {
+        self.bits_until(step) - step * self.0 as usize / 2
+    }
+
+    /// Windows that agree in what the weight at position `step` will see of them.
+    pub(crate) const fn states_before(self, step: usize) -> usize {
+        1 << (WINDOW - self.bits_at(step))
+    }
+}
+
+impl fmt::Display for TrellisRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-bit trellis", self.bits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_know_their_bits() {
+        let bits: Vec<f64> = TrellisRate::ALL.iter().map(|rate| rate.bits()).collect();
+        assert_eq!(bits, [1.0, 1.5, 2.0, 2.5, 3.0]);
+        for rate in TrellisRate::ALL {
+            assert_eq!(TrellisRate::new(rate.bits()), Ok(rate));
+            let steps = (0..16).map(|step| rate.bits_at(step)).sum::<usize>();
+            assert_eq!(steps, 8 * rate.half_bits() as usize);
+        }
+        for bits in [0.0, 1.25, 4.0, f64::NAN] {
+            assert!(matches!(TrellisRate::new(bits), Err(KernelError::UnsupportedRate { .. })));
+        }
+    }
+}
