@@ -31,6 +31,10 @@ use crate::widths;
 pub struct Allocation {
     /// Bit-width of every expert, `[layer][expert]`.
     pub bits: Vec<Vec<u8>>,
+    /// Code bits of every matrix, `[layer][expert][matrix]`, where the matrices of an expert may differ;
+    /// `bits` then has their rounded averages, for information.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrices: Option<Vec<Vec<Vec<f64>>>>,
     /// The rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
@@ -109,9 +113,20 @@ impl Allocation {
         self.check_widths(|width| widths.contains(&width), widths)
     }
 
+    /// Code bits of the `matrices` matrices of every expert, `[layer][expert][matrix]`.
+    #[must_use]
+    pub fn matrix_bits(&self, matrices: usize) -> Vec<Vec<Vec<f64>>> {
+        let alike = |row: &Vec<u8>| row.iter().map(|&bits| vec![f64::from(bits); matrices]).collect();
+        self.matrices.clone().unwrap_or_else(|| self.bits.iter().map(alike).collect())
+    }
+
     /// Average code bits over all experts, 0 if there are none.
     #[must_use]
     pub fn average_bits(&self) -> f64 {
+        if let Some(matrices) = &self.matrices {
+            let all = || matrices.iter().flatten().flatten();
+            return all().sum::<f64>() / all().count().max(1) as f64;
+        }
         let total: u64 = self.experts().map(u64::from).sum();
         self.mean(total as f64)
     }

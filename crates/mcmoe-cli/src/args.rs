@@ -64,7 +64,7 @@ pub(crate) struct CompressArgs {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_group_size)]
     pub(crate) group_size: usize,
     /// How weights are rounded
-    #[arg(long, value_enum, default_value_t = MethodArg::Gptq)]
+    #[arg(long, value_enum, default_value_t = MethodArg::Trellis)]
     pub(crate) method: MethodArg,
     #[command(flatten)]
     pub(crate) calibration: CalibrationArgs,
@@ -336,6 +336,8 @@ pub(crate) enum ShapeArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum MethodArg {
+    /// Trellis codes with error feedback: the least error at 1 to 3 bits; needs calibration text
+    Trellis,
     /// Rounding with error feedback; needs calibration text
     Gptq,
     /// Half-quadratic; needs no data

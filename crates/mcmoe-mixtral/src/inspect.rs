@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::compress::folder_bytes;
 use crate::folder::{MatrixInfo, MatrixKind, ModelFolder};
 use crate::model::weight;
-use crate::{MixtralConfig, MixtralError};
+use crate::{MixtralConfig, MixtralError, json};
 
 /// Sizes of a model folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,8 +45,9 @@ pub struct ExpertInfo {
     pub layer: usize,
     /// Its number in the layer.
     pub expert: usize,
-    /// Bits a code; for a dense model, bits of its type.
-    pub bits: u32,
+    /// Bits a code, on average over its weights; for a dense model, bits of its type.
+    #[serde(serialize_with = "json::whole_or_not")]
+    pub bits: f64,
     /// Bytes of its tensors.
     pub bytes: u64,
     /// Stored bits a weight.
@@ -70,7 +71,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, MixtralError> {
         checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|t| t.bytes.len() as u64);
     let tensor_bytes = tensor_bytes.sum();
     let weights = count.attention_weights + count.expert_weights + other_weights(config);
-    let bits = experts.iter().map(|expert| f64::from(expert.bits)).sum::<f64>();
+    let bits = experts.iter().map(|expert| expert.bits).sum::<f64>();
     Ok(Inspection {
         format: if folder.compression().is_some() { "mcmoe" } else { "dense" }.to_owned(),
         layers: config.num_hidden_layers,
@@ -98,7 +99,7 @@ impl Count {
     /// Adds a layer's matrices; returns its experts.
     fn layer(&mut self, folder: &ModelFolder, l: usize) -> Result<Vec<ExpertInfo>, MixtralError> {
         let mut bytes_of = vec![0; folder.config().num_local_experts];
-        let mut bits_of = vec![0; bytes_of.len()];
+        let mut bits_of = vec![0.0; bytes_of.len()];
         for (info, bits, bytes) in stored(folder, l)? {
             let weights = (info.rows * info.cols) as u64;
             match info.kind {
@@ -106,38 +107,38 @@ impl Count {
                     self.attention_bytes += bytes;
                     self.attention_weights += weights;
                 }
-                MatrixKind::Expert(e) => {
+                MatrixKind::Expert(e, _) => {
                     self.expert_bytes += bytes;
                     self.expert_weights += weights;
                     bytes_of[e] += bytes;
-                    bits_of[e] = bits;
+                    bits_of[e] += bits * weights as f64;
                 }
             }
         }
         let weights = folder.config().weights_per_expert() as u64;
         let expert = |(expert, (bytes, bits))| {
             let bpw = bits_per_weight(bytes, weights);
-            ExpertInfo { layer: l, expert, bits, bytes, bpw }
+            ExpertInfo { layer: l, expert, bits: bits / weights as f64, bytes, bpw }
         };
         Ok(bytes_of.into_iter().zip(bits_of).enumerate().map(expert).collect())
     }
 }
 
 /// The matrices of layer `l` with their bits a code (or of their type) and their bytes.
-fn stored(folder: &ModelFolder, l: usize) -> Result<Vec<(MatrixInfo, u32, u64)>, MixtralError> {
+fn stored(folder: &ModelFolder, l: usize) -> Result<Vec<(MatrixInfo, f64, u64)>, MixtralError> {
     let infos = MatrixInfo::of_layer(folder.config(), l);
     if folder.compression().is_none() {
         let dense = |info: MatrixInfo| {
             let tensor = folder.checkpoint().tensor_of_shape(&weight(&info.name), &[info.rows, info.cols])?;
             let bytes = tensor.bytes.len() as u64;
-            Ok((info, tensor.dtype.bitsize() as u32, bytes))
+            Ok((info, tensor.dtype.bitsize() as f64, bytes))
         };
         return infos.into_iter().map(dense).collect();
     }
     let matrices = folder.layer_matrices(l)?;
     let packed = |(info, (_, matrix)): (MatrixInfo, (String, mcmoe_quant::PackedMatrix))| {
         let shape = matrix.shape();
-        (info, u32::from(shape.bits().bits()), shape.total_bytes() as u64)
+        (info, shape.coding().bits(), shape.total_bytes() as u64)
     };
     Ok(infos.into_iter().zip(matrices).map(packed).collect())
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde::de::DeserializeOwned;
 
 use crate::{MixtralError, regular_file};
@@ -27,6 +27,11 @@ fn read_at_most<T: DeserializeOwned>(path: &Path, most: u64) -> Result<T, Mixtra
     let bytes = regular_file::read(path, most).map_err(|e| MixtralError::read(path, e))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| MixtralError::Json { path: path.to_owned(), reason: e.to_string() })
+}
+
+/// Writes a number without a fraction as an integer.
+pub(crate) fn whole_or_not<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 { serializer.serialize_i64(*value as i64) } else { serializer.serialize_f64(*value) }
 }
 
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), MixtralError> {

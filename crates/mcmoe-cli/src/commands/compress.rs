@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mcmoe_mixtral::compress::{
-    CompressOptions, CompressReport, Plan, SizeGoal, Spent, compress, plan, rarely_reached,
+    CompressOptions, CompressReport, Plan, Quantizer, SizeGoal, Spent, compress, plan, rarely_reached,
 };
 use mcmoe_mixtral::folder::read_allocation;
 use mcmoe_mixtral::inspect::{Inspection, inspect};
@@ -38,12 +38,13 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
         (_, _, Some(bytes)) => SizeGoal::Bytes(bytes),
         (bits, None, None) => SizeGoal::ExpertBits(bits.unwrap_or(2.0)),
     };
-    let method = match args.method {
-        MethodArg::Gptq => Method::Gptq,
-        MethodArg::Hqq => Method::Hqq,
-        MethodArg::Rtn => Method::Rtn,
+    let quantizer = match args.method {
+        MethodArg::Trellis => Quantizer::Trellis,
+        MethodArg::Gptq => Quantizer::Grid(Method::Gptq),
+        MethodArg::Hqq => Quantizer::Grid(Method::Hqq),
+        MethodArg::Rtn => Quantizer::Grid(Method::Rtn),
     };
-    let mut options = CompressOptions::default().size(size).method(method).mode(shared::mode(&args.mode));
+    let mut options = CompressOptions::default().size(size).quantizer(quantizer).mode(shared::mode(&args.mode));
     options.attention_bits = args.attention_bits;
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use mcmoe_allocator::{Budget, Storage};
-use mcmoe_quant::{BitWidth, PackedShape};
 
 use super::CompressOptions;
 use crate::folder::{MatrixInfo, MatrixKind, ModelFolder, files};
-use crate::model::{LayerWidths, names, weight};
+use crate::model::{Packing, names, weight};
 use crate::{MixtralConfig, MixtralError};
 
 /// Room for a tensor's entry in a shard's header and in the index.
@@ -30,8 +29,12 @@ pub enum SizeGoal {
 
 impl SizeGoal {
     /// Stored bits a weight of every width, exact for this model's matrices.
-    pub(super) fn storage(&self, config: &MixtralConfig, group_size: usize) -> Result<Storage, MixtralError> {
-        let stored = |width| Ok((width, stored_bits(config, group_size, width)?));
+    pub(super) fn storage(
+        &self,
+        config: &MixtralConfig,
+        options: &CompressOptions,
+    ) -> Result<Storage, MixtralError> {
+        let stored = |width| Ok((width, stored_bits(config, options, width)?));
         let table =
             CompressOptions::WIDTHS.into_iter().map(stored).collect::<Result<Vec<_>, MixtralError>>()?;
         Ok(Storage::table(table).weights_per_expert(config.weights_per_expert() as u64))
@@ -71,15 +74,18 @@ impl SizeGoal {
 }
 
 /// Stored bits a weight of an expert whose codes have `width` bits.
-pub(super) fn stored_bits(config: &MixtralConfig, group_size: usize, width: u8) -> Result<f64, MixtralError> {
+pub(super) fn stored_bits(
+    config: &MixtralConfig,
+    options: &CompressOptions,
+    width: u8,
+) -> Result<f64, MixtralError> {
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let bytes = |bits: BitWidth| {
-        let shape = |rows, cols| PackedShape::new(rows, cols, bits, group_size);
-        Ok::<_, mcmoe_quant::KernelError>(
-            2 * shape(inner, hidden)?.total_bytes() + shape(hidden, inner)?.total_bytes(),
-        )
+    let bytes = |packing: Packing| {
+        let bytes = |rows, cols| Ok(packing.shape(rows, cols)?.total_bytes());
+        Ok(2 * bytes(inner, hidden)? + bytes(hidden, inner)?)
     };
-    let bytes = BitWidth::new(width).and_then(bytes).map_err(|e| MixtralError::shape("--group-size", &e))?;
+    let bytes = options.expert(f64::from(width)).and_then(bytes);
+    let bytes = bytes.map_err(|e| MixtralError::shape("--group-size", &e))?;
     Ok(bytes as f64 * 8.0 / config.weights_per_expert() as f64)
 }
 
@@ -101,10 +107,7 @@ pub(super) fn bytes_besides_experts(
     options: &CompressOptions,
 ) -> Result<u64, MixtralError> {
     let config = folder.config();
-    let attention =
-        BitWidth::new(options.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
-    let experts = vec![attention; config.num_local_experts];
-    let widths = LayerWidths { attention, experts, group_size: options.group_size };
+    let attention = options.attention()?;
     let (mut bytes, mut entries) = (FIXED_BYTES, 0);
     let dense =
         |name: &str| Ok::<_, MixtralError>(folder.checkpoint().tensor(&weight(name))?.bytes.len() as u64);
@@ -117,7 +120,7 @@ pub(super) fn bytes_besides_experts(
         for matrix in MatrixInfo::of_layer(config, l) {
             entries += 2; // a tensor and a line of the report
             if matrix.kind == MatrixKind::Attention {
-                let shape = matrix.shape(&widths).map_err(|e| MixtralError::shape("--group-size", &e))?;
+                let shape = attention.shape(matrix.rows, matrix.cols).map_err(|e| MixtralError::shape("--group-size", &e))?;
                 bytes += shape.total_bytes() as u64;
             }
         }

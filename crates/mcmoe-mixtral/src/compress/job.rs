@@ -79,7 +79,7 @@ impl<'a> Job<'a> {
         tracing::info!(expert_bits = average, "bits allocated");
         let options = self.options;
         let quantization =
-            QuantizationConfig::new(options.group_size, options.attention_bits, average, options.quantizer());
+            QuantizationConfig::new(options, average);
         let widths = quantization.widths(&allocation, self.folder.dir())?;
         let shards = self.quantize::<B>(&widths, journal, device)?;
 

@@ -20,7 +20,7 @@ use crate::durable::{self, Digest};
 use crate::regular_file;
 
 const MAGIC: &[u8; 8] = b"MCMOEJNL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 8 + 4 + 32;
 /// A journal of the largest model takes far less.
@@ -52,7 +52,7 @@ pub(super) struct State {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct MatrixRecord {
     name: String,
-    bits: u8,
+    bits: f64,
     tokens: Option<usize>,
     errors: ErrorReport,
 }

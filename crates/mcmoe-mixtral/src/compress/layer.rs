@@ -12,7 +12,7 @@ use super::clock::{Clock, Part, flops};
 use super::{CompressOptions, MatrixReport, plan};
 use crate::calibrate::{ActivationFile, Advanced, Routed, Stream, Weights};
 use crate::folder::{MatrixInfo, MatrixKind};
-use crate::model::{DecoderLayer, LayerWidths, Linear, WeightSource, gated, to_host, weight};
+use crate::model::{DecoderLayer, LayerWidths, Linear, Packing, WeightSource, gated, to_host, weight};
 use crate::{MixtralError, Progress};
 
 /// A layer to be quantized.
@@ -117,7 +117,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
     ) -> Result<(Vec<Done>, ActivationFile), MixtralError> {
         let infos = MatrixInfo::of_layer(self.source.config, self.l);
         let infos: Vec<&MatrixInfo> =
-            infos.iter().filter(|info| info.kind == MatrixKind::Expert(e)).collect();
+            infos.iter().filter(|info| matches!(info.kind, MatrixKind::Expert(of, _) if of == e)).collect();
         let [w1, w2, w3] = infos[..] else { unreachable!("an expert has three matrices") };
         let inputs = &routed.inputs[e];
         let products = |matrices: f64| matrices * flops::product(w1, inputs.total_rows());
@@ -164,6 +164,21 @@ impl<B: PackedOps> LayerTask<'_, B> {
 
     /// Quantizes matrices that read the same inputs.
     fn quantize(&self, infos: &[&MatrixInfo], hessian: Option<&Hessian>) -> Result<Vec<Done>, MixtralError> {
+        let mut done = Vec::with_capacity(infos.len());
+        // Those that are packed alike share the work on the Hessian.
+        let packing = |info: &&MatrixInfo| info.packing(self.widths);
+        for infos in infos.chunk_by(|a, b| packing(a) == packing(b)) {
+            done.extend(self.quantize_alike(infos, packing(&infos[0]), hessian)?);
+        }
+        Ok(done)
+    }
+
+    fn quantize_alike(
+        &self,
+        infos: &[&MatrixInfo],
+        packing: Packing,
+        hessian: Option<&Hessian>,
+    ) -> Result<Vec<Done>, MixtralError> {
         let name = |info: &MatrixInfo| weight(&info.name);
         let read = |info: &&MatrixInfo| self.source.checkpoint.read_f32(&name(info), &[info.rows, info.cols]);
         let values =
@@ -173,16 +188,15 @@ impl<B: PackedOps> LayerTask<'_, B> {
             let matrix = Matrix::new(info.rows, info.cols, values);
             matrices.push(matrix.map_err(|source| MixtralError::quantize(&name(info), source))?);
         }
-        let bits = infos[0].bits(self.widths);
-        let options = self.options.quant(bits)?;
+        let options = self.options.quant(packing);
         let work = hessian.map_or(0.0, |_| flops::rounding(infos));
         let quantized = self.clock.work(Part::Rounding, work, || quantize_all(&matrices, hessian, &options));
         let quantized = quantized.map_err(|source| MixtralError::quantize(&name(infos[0]), source))?;
         let done = |(info, quantized): (&&MatrixInfo, mcmoe_quant::Quantized)| {
+            let (name, bits) = (info.name.clone(), packing.coding.bits());
             let tokens = hessian.map(Hessian::tokens);
-            let report =
-                MatrixReport { name: info.name.clone(), bits: bits.bits(), tokens, errors: quantized.report };
-            Done { name: info.name.clone(), packed: quantized.packed, report }
+            let report = MatrixReport { name: name.clone(), bits, tokens, errors: quantized.report };
+            Done { name, packed: quantized.packed, report }
         };
         Ok(infos.iter().zip(quantized).map(done).collect())
     }

@@ -25,7 +25,7 @@ use mcmoe_tensor_kernels::PackedOps;
 pub use clock::{Spent, TimeSplit};
 pub use goal::SizeGoal;
 pub(crate) use goal::folder_bytes;
-pub use options::CompressOptions;
+pub use options::{CompressOptions, Quantizer};
 pub use plan::{Plan, plan};
 pub use report::{CompressReport, MatrixReport, rarely_reached};
 

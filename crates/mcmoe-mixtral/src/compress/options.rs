@@ -3,13 +3,47 @@
 use std::path::PathBuf;
 
 use mcmoe_allocator::{Allocation, AllocatorOptions, Exponents, Mode};
-use mcmoe_quant::{BitWidth, Method, QuantOptions};
+use mcmoe_quant::{BitWidth, KernelError, Method, QuantOptions};
 
 use super::SizeGoal;
 use crate::calibrate::{Calibration, CalibrationTokens};
 use crate::dataset::MAX_SAMPLED_TOKENS;
-use crate::folder::ModelFolder;
+use crate::folder::{ExpertCodes, ModelFolder};
+use crate::model::Packing;
 use crate::{MixtralConfig, MixtralError, Tokenizer};
+
+/// Weights of a row that share a scale on a trellis: rotated, they hardly differ in size.
+const TRELLIS_GROUP: usize = 256;
+
+/// The quantizer of the experts. Attention projections are on a grid with each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantizer {
+    /// Trellis codes with the error feedback of GPTQ.
+    #[default]
+    Trellis,
+    /// Codes on a grid.
+    Grid(Method),
+}
+
+impl Quantizer {
+    /// Its name: `trellis`, `gptq`, `hqq` or `rtn`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trellis => "trellis",
+            Self::Grid(Method::Rtn) => "rtn",
+            Self::Grid(Method::Gptq) => "gptq",
+            Self::Grid(Method::Hqq) => "hqq",
+        }
+    }
+
+    /// What its codes mean.
+    pub const fn codes(self) -> ExpertCodes {
+        match self {
+            Self::Trellis => ExpertCodes::Trellis,
+            Self::Grid(_) => ExpertCodes::Grid,
+        }
+    }
+}
 
 /// Settings of [`super::compress`].
 #[derive(Clone, Debug)]
@@ -21,10 +55,10 @@ pub struct CompressOptions {
     pub attention_bits: u8,
     /// Weights that share a scale and a zero point.
     pub group_size: usize,
-    /// The quantizer.
-    pub method: Method,
-    /// How widths are chosen within the size.
-    pub mode: Mode,
+    /// The quantizer of the experts.
+    pub quantizer: Quantizer,
+    /// How widths are chosen within the size; what suits the quantizer if absent.
+    pub mode: Option<Mode>,
     /// Exponents of significance and loss.
     pub exponents: Exponents,
     /// Widths decided beforehand; `size` and `mode` then do not matter.
@@ -45,8 +79,8 @@ impl Default for CompressOptions {
             size: SizeGoal::ExpertBits(2.0),
             attention_bits: 4,
             group_size: 128,
-            method: Method::Gptq,
-            mode: Mode::Mixed,
+            quantizer: Quantizer::default(),
+            mode: None,
             exponents: Exponents::default(),
             allocation: None,
             calibration: None,
@@ -77,17 +111,23 @@ impl CompressOptions {
         self
     }
 
+    /// Sets the quantizer to one of those that put weights on a grid.
+    #[must_use]
+    pub const fn method(self, method: Method) -> Self {
+        self.quantizer(Quantizer::Grid(method))
+    }
+
     /// Sets the quantizer.
     #[must_use]
-    pub const fn method(mut self, method: Method) -> Self {
-        self.method = method;
+    pub const fn quantizer(mut self, quantizer: Quantizer) -> Self {
+        self.quantizer = quantizer;
         self
     }
 
     /// Sets how widths are chosen.
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+        self.mode = Some(mode);
         self
     }
 
@@ -114,9 +154,9 @@ impl CompressOptions {
 
     /// The options that decide the result, calibration left out.
     pub(super) fn decisive(&self) -> String {
-        let Self { size, attention_bits, group_size, method, mode, exponents, allocation, seed, .. } = self;
-        let bits = allocation.as_ref().map(|allocation| &allocation.bits);
-        format!("{size:?} {attention_bits} {group_size} {method:?} {mode:?} {exponents:?} {bits:?} {seed}")
+        let Self { size, attention_bits, group_size, quantizer, mode, exponents, allocation, seed, .. } = self;
+        let bits = allocation.as_ref().map(|allocation| (&allocation.bits, &allocation.matrices));
+        format!("{size:?} {attention_bits} {group_size} {quantizer:?} {mode:?} {exponents:?} {bits:?} {seed}")
     }
 
     /// Makes sure that there is a calibration text if the mode or the quantizer needs one.
@@ -132,46 +172,65 @@ impl CompressOptions {
         Err(MixtralError::option("--calibration", reason))
     }
 
-    pub(super) fn quantizer(&self) -> &'static str {
-        match self.method {
-            Method::Rtn => "rtn",
-            Method::Gptq => "gptq",
-            Method::Hqq => "hqq",
+    /// How widths are chosen.
+    pub fn mode_in_use(&self) -> Mode {
+        self.mode.unwrap_or(Mode::Mixed)
+    }
+
+    /// Weights of an expert that share a scale.
+    pub fn expert_group_size(&self) -> usize {
+        match self.quantizer {
+            Quantizer::Trellis => TRELLIS_GROUP,
+            Quantizer::Grid(_) => self.group_size,
         }
     }
 
     pub(super) fn needs_hessians(&self) -> bool {
-        self.method == Method::Gptq
+        matches!(self.quantizer, Quantizer::Trellis | Quantizer::Grid(Method::Gptq))
     }
 
     pub(super) fn needs_losses(&self) -> bool {
-        self.mode == Mode::Mixed
+        self.mode_in_use() == Mode::Mixed
     }
 
     fn needs_factors(&self) -> bool {
-        self.allocation.is_none() && matches!(self.mode, Mode::Mixed | Mode::Manual { .. })
+        self.allocation.is_none() && matches!(self.mode_in_use(), Mode::Mixed | Mode::Manual { .. })
     }
 
-    /// Options of the quantizer for a matrix of `bits` bits.
-    pub(super) fn quant(&self, bits: BitWidth) -> Result<QuantOptions, MixtralError> {
-        let options = QuantOptions::new(bits.bits()).map_err(|e| MixtralError::shape("bits", &e))?;
-        Ok(options.method(self.method).group_size(self.group_size))
+    /// Options of the quantizer for a matrix packed this way.
+    pub(super) fn quant(&self, packing: Packing) -> QuantOptions {
+        let method = match self.quantizer {
+            Quantizer::Trellis => Method::Gptq,
+            Quantizer::Grid(method) => method,
+        };
+        QuantOptions::coded(packing.coding).method(method).group_size(packing.group_size)
+    }
+
+    /// How attention is packed.
+    pub(super) fn attention(&self) -> Result<Packing, MixtralError> {
+        let bits =
+            BitWidth::new(self.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
+        Ok(Packing { coding: bits.into(), group_size: self.group_size })
+    }
+
+    /// How the experts' matrices are packed at so many bits.
+    pub(super) fn expert(&self, bits: f64) -> Result<Packing, KernelError> {
+        let coding = self.quantizer.codes().coding(bits)?;
+        Ok(Packing { coding, group_size: self.expert_group_size() })
     }
 
     /// Options of the allocator for this model.
     pub(super) fn allocator(&self, folder: &ModelFolder) -> Result<AllocatorOptions, MixtralError> {
-        let storage = self.size.storage(folder.config(), self.group_size)?;
+        let storage = self.size.storage(folder.config(), self)?;
         let budget = self.size.budget(folder, self)?;
-        let options = AllocatorOptions::default().mode(self.mode).budget(budget).storage(storage);
+        let options = AllocatorOptions::default().mode(self.mode_in_use()).budget(budget).storage(storage);
         Ok(options.exponents(self.exponents).seed(self.seed))
     }
 
     /// Checks what can be checked before any work.
     pub(super) fn check(&self, config: &MixtralConfig) -> Result<(), MixtralError> {
-        let shape = |bits| mcmoe_quant::PackedShape::new(config.hidden_size, 8, bits, self.group_size);
-        let bits =
-            BitWidth::new(self.attention_bits).map_err(|e| MixtralError::shape("--attention-bits", &e))?;
-        shape(bits).map_err(|e| MixtralError::shape("--group-size", &e))?;
+        let shape = self.attention()?.shape(config.hidden_size, 8);
+        shape.map_err(|e| MixtralError::shape("--group-size", &e))?;
         if let Some(Calibration { samples, seq_len, .. }) = self.calibration {
             let tokens = (samples as u64).checked_mul(seq_len as u64);
             if tokens.is_none_or(|tokens| tokens > MAX_SAMPLED_TOKENS) {

@@ -234,7 +234,7 @@ fn result_bytes(folder: &ModelFolder, options: &CompressOptions) -> Result<u64, 
 
 /// Stored bits a weight at this average of code bits.
 fn stored(config: &MixtralConfig, options: &CompressOptions, bits: f64) -> Result<f64, MixtralError> {
-    let [one, two] = [1, 2].map(|width| stored_bits(config, options.group_size, width));
+    let [one, two] = [1, 2].map(|width| stored_bits(config, options, width));
     let (one, two) = (one?, two?);
     Ok(one + (bits - 1.0) * (two - one))
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CompressOptions, TimeSplit};
 use crate::calibrate::{Calibration, CalibrationRecord};
+use crate::json;
 
 /// The record of a compression.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +31,8 @@ pub struct MatrixReport {
     /// Full name, without `.weight`.
     pub name: String,
     /// Bits a code.
-    pub bits: u8,
+    #[serde(serialize_with = "json::whole_or_not")]
+    pub bits: f64,
     /// Calibration tokens that reached it; absent for methods that need none.
     pub tokens: Option<usize>,
     /// What was lost.
@@ -42,7 +44,7 @@ impl CompressReport {
     pub(super) fn new(options: &CompressOptions) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            quantizer: options.quantizer().to_owned(),
+            quantizer: options.quantizer.name().to_owned(),
             calibration: options.calibration.as_ref().map(Calibration::record),
             matrices: Vec::new(),
             times: TimeSplit::default(),

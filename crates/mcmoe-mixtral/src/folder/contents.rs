@@ -1,12 +1,12 @@
 //! Which tensors a compressed folder holds, shard by shard.
 
 use mcmoe_quant::store::{StoredTensor, from_tensor, tensor_name, to_tensor};
-use mcmoe_quant::{BitWidth, PackedMatrix, PackedShape, QuantError};
+use mcmoe_quant::{PackedMatrix, PackedShape, QuantError};
 use rayon::prelude::*;
 
 use super::ModelFolder;
 use crate::checkpoint::Checkpoint;
-use crate::model::{LayerWidths, names};
+use crate::model::{LayerWidths, Packing, names};
 use crate::{MixtralConfig, MixtralError};
 
 /// What a matrix of a decoder layer is.
@@ -14,8 +14,8 @@ use crate::{MixtralConfig, MixtralError};
 pub enum MatrixKind {
     /// A projection of attention.
     Attention,
-    /// A matrix of this expert.
-    Expert(usize),
+    /// A matrix of this expert: its position in [`names::EXPERT`] comes second.
+    Expert(usize, usize),
 }
 
 /// A matrix of a decoder layer that gets packed.
@@ -43,10 +43,10 @@ impl MatrixInfo {
             Self { name, kind: MatrixKind::Attention, rows, cols }
         });
         let experts = (0..config.num_local_experts).flat_map(|e| {
-            names::EXPERT.iter().zip([(inner, hidden), (hidden, inner), (inner, hidden)]).map(
-                move |(matrix, (rows, cols))| {
-                    let name = names::expert(l, e, matrix);
-                    Self { name, kind: MatrixKind::Expert(e), rows, cols }
+            [(inner, hidden), (hidden, inner), (inner, hidden)].into_iter().enumerate().map(
+                move |(part, (rows, cols))| {
+                    let name = names::expert(l, e, names::EXPERT[part]);
+                    Self { name, kind: MatrixKind::Expert(e, part), rows, cols }
                 },
             )
         });
@@ -55,13 +55,13 @@ impl MatrixInfo {
 
     /// The matrix's packed shape at a layer's widths.
     pub(crate) fn shape(&self, widths: &LayerWidths) -> Result<PackedShape, mcmoe_quant::KernelError> {
-        PackedShape::new(self.rows, self.cols, self.bits(widths), widths.group_size)
+        self.packing(widths).shape(self.rows, self.cols)
     }
 
-    pub(crate) fn bits(&self, widths: &LayerWidths) -> BitWidth {
+    pub(crate) fn packing(&self, widths: &LayerWidths) -> Packing {
         match self.kind {
             MatrixKind::Attention => widths.attention,
-            MatrixKind::Expert(e) => widths.experts[e],
+            MatrixKind::Expert(e, part) => widths.experts[e][part],
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use checksums::Checksums;
 pub use checksums::Verification;
 pub use contents::{MatrixInfo, MatrixKind};
 pub(crate) use contents::{dense_tensors, packed_layer};
-pub use quantization::QuantizationConfig;
+pub use quantization::{ExpertCodes, QuantizationConfig};
 pub(crate) use staging::{Staging, beside, copy_files, publish, sync};
 
 use crate::checkpoint::{Checkpoint, ShardWriter};

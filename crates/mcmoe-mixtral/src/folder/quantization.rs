@@ -3,17 +3,20 @@
 use std::path::Path;
 
 use mcmoe_allocator::Allocation;
-use mcmoe_quant::{BitWidth, PackedShape};
+use mcmoe_quant::{BitWidth, Coding, KernelError, TrellisRate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::LayerWidths;
+use crate::compress::CompressOptions;
+use crate::model::{LayerWidths, Packing, names};
 use crate::{MixtralConfig, MixtralError, json};
 
 /// The `quant_method` that marks our folders.
 const METHOD: &str = "mcmoe";
 /// The version of the layout that this crate reads and writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The version before, without trellis codes; read as well.
+const VERSION_WITHOUT_TRELLIS: u32 = 2;
 /// The key in `config.json`.
 const KEY: &str = "quantization_config";
 
@@ -25,25 +28,59 @@ pub struct QuantizationConfig {
     pub quant_method: String,
     /// Version of the layout (`docs/format.md`).
     pub version: u32,
-    /// Weights that share a scale and a zero point.
+    /// Weights that share a scale and a zero point, experts on a trellis left out.
     pub group_size: usize,
+    /// The codes of the experts.
+    #[serde(default)]
+    pub expert_codes: ExpertCodes,
+    /// Weights of an expert that share a scale; those of `group_size` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expert_group_size: Option<usize>,
     /// Bits a code of the attention projections.
     pub attention_bits: u8,
     /// Average bits a code of the experts; `allocation.json` has each.
     pub expert_bits: f64,
-    /// The quantizer: `gptq`, `hqq` or `rtn`. For information.
+    /// The quantizer: `trellis`, `gptq`, `hqq` or `rtn`. For information.
     pub quantizer: String,
 }
 
+/// What the codes of experts mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpertCodes {
+    /// Levels of a grid: [`Coding::Grid`].
+    #[default]
+    Grid,
+    /// Bits of a trellis: [`Coding::Trellis`].
+    Trellis,
+}
+
+impl ExpertCodes {
+    /// The coding of so many bits a weight.
+    ///
+    /// # Errors
+    /// [`KernelError::UnsupportedBits`] or [`KernelError::UnsupportedRate`].
+    pub fn coding(self, bits: f64) -> Result<Coding, KernelError> {
+        match self {
+            // A part of a bit is no width.
+            Self::Grid => Ok(BitWidth::new(if bits.fract() == 0.0 { bits as u8 } else { 0 })?.into()),
+            Self::Trellis => Ok(TrellisRate::new(bits)?.into()),
+        }
+    }
+}
+
 impl QuantizationConfig {
-    pub(crate) fn new(group_size: usize, attention_bits: u8, expert_bits: f64, quantizer: &str) -> Self {
+    pub(crate) fn new(options: &CompressOptions, expert_bits: f64) -> Self {
+        let own_groups = options.expert_group_size() != options.group_size;
         Self {
             quant_method: METHOD.to_owned(),
             version: VERSION,
-            group_size,
-            attention_bits,
+            group_size: options.group_size,
+            expert_codes: options.quantizer.codes(),
+            expert_group_size: own_groups.then(|| options.expert_group_size()),
+            attention_bits: options.attention_bits,
             expert_bits,
-            quantizer: quantizer.to_owned(),
+            quantizer: options.quantizer.name().to_owned(),
         }
     }
 
@@ -60,7 +97,8 @@ impl QuantizationConfig {
             ));
         }
         let version = value.get("version").and_then(Value::as_u64);
-        if version != Some(u64::from(VERSION)) {
+        let known = [VERSION, VERSION_WITHOUT_TRELLIS].map(u64::from);
+        if !version.is_some_and(|version| known.contains(&version)) {
             let found = version.map_or("missing".to_owned(), |version| version.to_string());
             return refuse(format!("{KEY}.version is {found}; this build reads version {VERSION}"));
         }
@@ -79,13 +117,24 @@ impl QuantizationConfig {
         let refuse = |e: mcmoe_quant::KernelError| {
             MixtralError::config(&dir.join("config.json"), format!("{KEY}: {e}"))
         };
-        let attention = BitWidth::new(self.attention_bits).map_err(refuse)?;
-        PackedShape::new(1, 1, attention, self.group_size).map_err(refuse)?;
-        let layer = |bits: &Vec<u8>| {
-            let experts = bits.iter().map(|&bits| BitWidth::new(bits)).collect::<Result<_, _>>()?;
-            Ok(LayerWidths { attention, experts, group_size: self.group_size })
+        let coding = BitWidth::new(self.attention_bits).map_err(refuse)?.into();
+        let attention = Packing { coding, group_size: self.group_size };
+        attention.shape(1, 1).map_err(refuse)?;
+        let group_size = self.expert_group_size.unwrap_or(self.group_size);
+        let layers = allocation.matrix_bits(names::EXPERT.len());
+        let expert = |bits: Vec<f64>| {
+            let mut packings = [attention; names::EXPERT.len()];
+            for (packing, bits) in packings.iter_mut().zip(bits) {
+                *packing = Packing { coding: self.expert_codes.coding(bits)?, group_size };
+                packing.shape(1, 1)?;
+            }
+            Ok(packings)
         };
-        allocation.bits.iter().map(layer).collect::<Result<_, _>>().map_err(refuse)
+        let layer = |experts: Vec<Vec<f64>>| {
+            let experts = experts.into_iter().map(expert).collect::<Result<_, _>>()?;
+            Ok(LayerWidths { attention, experts })
+        };
+        layers.into_iter().map(layer).collect::<Result<_, _>>().map_err(refuse)
     }
 }
 

@@ -1,6 +1,6 @@
 //! From tensors on disk to layers, dense or packed.
 
-use mcmoe_quant::{Backend, BitWidth, PackedShape, Precision, store};
+use mcmoe_quant::{Backend, Coding, KernelError, PackedShape, Precision, store};
 use mcmoe_tensor_kernels::PackedOps;
 
 use super::{Attention, DecoderLayer, Expert, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host};
@@ -51,16 +51,33 @@ pub mod names {
     }
 }
 
-/// Widths of the packed matrices of one layer.
+/// How a matrix is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// What its codes mean.
+    pub coding: Coding,
+    /// Weights that share a scale.
+    pub group_size: usize,
+}
+
+impl Packing {
+    /// The packed shape of a matrix.
+    ///
+    /// # Errors
+    /// Those of [`PackedShape::new`].
+    pub fn shape(self, rows: usize, cols: usize) -> Result<PackedShape, KernelError> {
+        PackedShape::new(rows, cols, self.coding, self.group_size)
+    }
+}
+
+/// How the packed matrices of one layer are packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerWidths {
-    /// Of the attention projections.
-    pub attention: BitWidth,
-    /// Of each expert.
-    pub experts: Vec<BitWidth>,
-    /// Weights that share a scale and a zero point.
-    pub group_size: usize,
+    /// The attention projections.
+    pub attention: Packing,
+    /// `w1`, `w2` and `w3` of each expert.
+    pub experts: Vec<[Packing; 3]>,
 }
 
 /// Where weights come from: a checkpoint, and the widths if it is a packed one.
@@ -141,8 +158,8 @@ impl WeightSource<'_> {
         config.check_layer(l)?;
         let [q, k, v, o] = names::ATTENTION;
         let attention = |projection, rows, cols| {
-            let bits = self.widths.map(|widths| (widths[l].attention, widths[l].group_size));
-            self.linear(&names::attention(l, projection), rows, cols, bits, device)
+            let packing = self.widths.map(|widths| widths[l].attention);
+            self.linear(&names::attention(l, projection), rows, cols, packing, device)
         };
         let (hidden, query, key_value) = (config.hidden_size, config.query_size(), config.key_value_size());
         let projections = [
@@ -168,12 +185,14 @@ impl WeightSource<'_> {
         device: &B::Device,
     ) -> Result<Expert<B>, MixtralError> {
         let (hidden, inner) = (self.config.hidden_size, self.config.intermediate_size);
-        let bits = self.widths.map(|widths| (widths[l].experts[e], widths[l].group_size));
-        let matrix = |name, rows, cols| self.linear(&names::expert(l, e, name), rows, cols, bits, device);
+        let matrix = |part: usize, rows, cols| {
+            let packing = self.widths.map(|widths| widths[l].experts[e][part]);
+            self.linear(&names::expert(l, e, names::EXPERT[part]), rows, cols, packing, device)
+        };
         Ok(Expert {
-            w1: matrix("w1", inner, hidden)?,
-            w2: matrix("w2", hidden, inner)?,
-            w3: matrix("w3", inner, hidden)?,
+            w1: matrix(0, inner, hidden)?,
+            w2: matrix(1, hidden, inner)?,
+            w3: matrix(2, inner, hidden)?,
         })
     }
 
@@ -182,14 +201,14 @@ impl WeightSource<'_> {
         name: &str,
         rows: usize,
         cols: usize,
-        packed: Option<(BitWidth, usize)>,
+        packed: Option<Packing>,
         device: &B::Device,
     ) -> Result<Linear<B>, MixtralError> {
-        let Some((bits, group_size)) = packed else {
+        let Some(packing) = packed else {
             return self.dense(name, rows, cols, device);
         };
         let describe = |source| MixtralError::Packed { path: self.checkpoint.dir().to_owned(), source };
-        let shape = PackedShape::new(rows, cols, bits, group_size).map_err(|e| describe(e.into()))?;
+        let shape = packing.shape(rows, cols).map_err(|e| describe(e.into()))?;
         let find = |name: &str| self.checkpoint.stored(name);
         let matrix = store::from_tensor(name, shape, find).map_err(describe)?;
         Ok(Linear::packed(matrix, self.precision, device))

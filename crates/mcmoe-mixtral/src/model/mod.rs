@@ -27,7 +27,7 @@ pub use forward::{Mixtral, Trace};
 pub(crate) use forward::{check_tokens, embed};
 pub use layer::{DecoderLayer, Sequences};
 pub use linear::Linear;
-pub use load::{LayerWidths, WeightSource, names};
+pub use load::{LayerWidths, Packing, WeightSource, names};
 pub(crate) use load::{check_kernels, weight};
 pub use moe::MoeBlock;
 pub use norm::RmsNorm;

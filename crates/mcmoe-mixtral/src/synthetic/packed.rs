@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::folder::MatrixInfo;
 use crate::model::{
-    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router,
+    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, Packing, RmsNorm, Rope, Router,
     check_kernels, from_host,
 };
 use crate::random::Xorshift;
@@ -77,11 +77,12 @@ impl Synthetic {
                 Some(bits) => bits.clone(),
                 None => even(),
             };
-            let experts = bits.into_iter().map(BitWidth::new).collect::<Result<_, _>>();
-            let attention = BitWidth::new(self.attention_bits);
-            let shape = |e| MixtralError::shape("--expert-bits", &e);
-            let (attention, experts) = (attention.map_err(shape)?, experts.map_err(shape)?);
-            Ok(LayerWidths { attention, experts, group_size: self.group_size })
+            let packing = |bits| {
+                let coding = BitWidth::new(bits).map_err(|e| MixtralError::shape("--expert-bits", &e))?;
+                Ok::<_, MixtralError>(Packing { coding: coding.into(), group_size: self.group_size })
+            };
+            let experts = bits.into_iter().map(|bits| Ok([packing(bits)?; 3])).collect::<Result<_, MixtralError>>()?;
+            Ok(LayerWidths { attention: packing(self.attention_bits)?, experts })
         };
         (0..layers).map(of_layer).collect()
     }
