@@ -1,25 +1,29 @@
 //! The search for the stream with the least error: Viterbi's algorithm, each path with its own feedback.
 //!
-//! The error that a path makes at one column is spread to the columns after it, as GPTQ does; what it has
-//! done to the next [`REACH`] columns is carried along with every path that is still open. For columns
-//! further away, the errors of the path that is best at the end of a [`CHUNK`] of columns stand for those of
-//! all paths. What lies [`DELAY`] columns back is settled then, and paths that differ there are closed.
+//! The error that a path makes at one column moves the targets of the columns after it, as in GPTQ. Paths
+//! are open for [`REACH`] columns, and each remembers its own errors of that time: those of the chunk of
+//! [`CHUNK`] columns under way beside what they have done to the rest of the chunk, earlier ones chunk by
+//! chunk. At the end of a chunk the best path settles the oldest open one, and paths that differ there are
+//! closed; settled errors move all targets beyond.
 
 use std::ops::Range;
 
 use super::{LEVELS, TrellisRate, WINDOW, ZERO};
 
-/// Columns ahead for which each path knows what its own errors have done.
-const REACH: usize = 32;
 /// Columns after which paths are compared.
 const CHUNK: usize = 8;
-/// Columns after which a choice is settled.
-const DELAY: usize = 24;
-/// Columns whose choices are open at most.
-const OPEN: usize = DELAY + CHUNK;
+/// Columns for which a choice is open at most.
+const REACH: usize = 64;
+/// Chunks that are open while one is under way, itself not counted.
+const OPEN: usize = REACH / CHUNK - 1;
+/// Sums that are added up side by side.
+const SUMS: usize = 4;
 /// Paths that can be open at most, at one bit a weight.
 const STATES: usize = 1 << (WINDOW - 1);
 const WINDOWS: usize = 1 << WINDOW;
+
+/// Numbers for the columns of a chunk.
+type Chunk = [f32; CHUNK];
 
 /// A group of one row to find a stream for.
 #[derive(Clone, Copy, Debug)]
@@ -51,34 +55,37 @@ pub struct TrellisMemory {
     /// Least cost of a path that ends in each window.
     windows: Vec<f32>,
     /// The same by what the next column sees of the window.
-    states: Vec<f32>,
-    /// Where each state was when the chunk began.
+    costs: Vec<f32>,
+    /// Of the chunk under way, for each state: what its path's errors have done to the targets, and these
+    /// errors themselves.
+    paths: [Vec<[f32; 2 * CHUNK]>; 2],
+    /// What has been done to the target of the next column.
+    moved: Vec<f32>,
+    /// The state in which the path was when the chunk began.
     origins: [Vec<u16>; 2],
-    /// Where each state at the end of a chunk was when it began, for the chunks that are open.
-    chunks: Vec<[u16; STATES]>,
-    /// What errors have done to the next columns, by column modulo [`REACH`].
-    moved: [Vec<[f32; REACH]>; 2],
-    /// The dropped bits of the best window of each state, by column modulo [`OPEN`].
+    /// Of earlier chunks, by number modulo [`OPEN`]: errors and origins by the state at the chunk's end.
+    errors: Vec<Vec<Chunk>>,
+    earlier: Vec<[u16; STATES]>,
+    /// The dropped bits of the best window of each state, by column modulo [`REACH`].
     dropped: Vec<[u8; STATES]>,
     /// Targets, moved by the errors of settled columns.
     targets: Vec<f32>,
-    /// The targets of a chunk, moved also by the best path's errors beyond [`REACH`].
-    tentative: [f32; CHUNK],
 }
 
 impl Default for TrellisMemory {
     fn default() -> Self {
-        let pair = || [vec![0; STATES], vec![0; STATES]];
-        let moved = || vec![[0.0; REACH]; STATES];
+        let states = || vec![0; STATES];
+        let paths = || vec![[0.0; 2 * CHUNK]; STATES];
         Self {
             windows: vec![0.0; WINDOWS],
-            states: vec![0.0; STATES],
-            origins: pair(),
-            chunks: vec![[0; STATES]; DELAY / CHUNK],
-            moved: [moved(), moved()],
-            dropped: vec![[0; STATES]; OPEN],
+            costs: vec![0.0; STATES],
+            paths: [paths(), paths()],
+            moved: vec![0.0; STATES],
+            origins: [states(), states()],
+            errors: vec![vec![[0.0; CHUNK]; STATES]; OPEN],
+            earlier: vec![[0; STATES]; OPEN],
+            dropped: vec![[0; STATES]; REACH],
             targets: Vec::new(),
-            tentative: [0.0; CHUNK],
         }
     }
 }
@@ -102,107 +109,134 @@ pub(crate) fn search(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path:
     path.errors.clear();
     path.errors.resize(cols, 0.0);
     // The stream before the group is zeros.
-    memory.states.fill(f32::INFINITY);
-    memory.states[0] = 0.0;
-    memory.moved[0][0] = [0.0; REACH];
-    memory.origins[0][0] = 0;
-    let levels: Vec<f32> =
-        LEVELS[work.rate.index()].iter().map(|&level| f32::from(level) - f32::from(ZERO)).collect();
-    let levels: &[f32; WINDOWS] = levels.as_slice().try_into().expect("as many levels as windows");
+    memory.costs.fill(f32::INFINITY);
+    memory.costs[0] = 0.0;
+    let levels = LEVELS[work.rate.index()].map(|level| f32::from(level) - f32::from(ZERO));
     let mut settled = 0;
     for start in (0..cols).step_by(CHUNK) {
-        let end = cols.min(start + CHUNK);
-        look_ahead(work, memory, path, settled, start..end);
-        for col in start..end {
-            extend(work, memory, levels, col);
+        let chunk = start..cols.min(start + CHUNK);
+        look_back(work, memory, &chunk);
+        for col in chunk.clone() {
+            extend(work, memory, &levels, col);
         }
-        let best = compare(work, memory, start..end);
-        trace(work, memory, path, levels, best, settled..end);
-        let until = if end == cols { cols } else { end.saturating_sub(DELAY) };
-        for col in settled..until {
-            let feedback = &work.feedback[col * cols..][until..cols];
-            for (target, feedback) in memory.targets[until..].iter_mut().zip(feedback) {
-                *target -= path.errors[col] * feedback;
+        let best = compare(work, memory, &chunk);
+        let end = chunk.end;
+        if end == cols || end >= REACH {
+            trace(work, memory, path, &levels, best, settled..end);
+            let until = if end == cols { cols } else { end + CHUNK - REACH };
+            for col in settled..until {
+                let feedback = &work.feedback[col * cols..][until..cols];
+                for (target, feedback) in memory.targets[until..].iter_mut().zip(feedback) {
+                    *target -= path.errors[col] * feedback;
+                }
             }
+            settled = until;
         }
-        settled = until;
     }
 }
 
-/// Moves the targets of a chunk by the errors that the best path made too long ago for the other paths to
-/// know of their own.
+/// Begins a chunk: what each path's own errors of the open chunks before it do to its targets.
 #[inline(always)]
-fn look_ahead(
-    work: &TrellisSearch<'_>,
-    memory: &mut TrellisMemory,
-    path: &TrellisPath,
-    settled: usize,
-    chunk: Range<usize>,
-) {
-    let cols = work.targets.len();
-    for (place, col) in memory.tentative.iter_mut().zip(chunk) {
-        let known = settled..col.saturating_sub(REACH).max(settled);
-        let moved: f32 = known.map(|from| path.errors[from] * work.feedback[from * cols + col]).sum();
-        *place = memory.targets[col] - moved;
+fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range<usize>) {
+    let (cols, index) = (work.targets.len(), chunk.start / CHUNK);
+    let open = index.min(OPEN);
+    // From the columns of an open chunk, the latest first, to those of this one.
+    let feedback: [[Chunk; CHUNK]; OPEN] = std::array::from_fn(|back| {
+        std::array::from_fn(|from| {
+            let from = chunk.start.wrapping_sub((back + 1) * CHUNK).wrapping_add(from);
+            let row = if back < open { &work.feedback[from * cols..][chunk.clone()] } else { &[] };
+            std::array::from_fn(|at| row.get(at).copied().unwrap_or(0.0))
+        })
+    });
+    let states = work.rate.states_before(chunk.start);
+    let slots: [usize; OPEN] = std::array::from_fn(|back| (index + OPEN * OPEN - 1 - back) % OPEN);
+    let targets = memory.paths[0][..states].iter_mut().zip(&mut memory.moved).zip(&mut memory.origins[0]);
+    for (state, ((path, first), origin)) in targets.enumerate() {
+        // Some sums side by side, which do not wait for each other.
+        let (mut sums, mut at) = ([[0.0; CHUNK]; SUMS], state);
+        for (&slot, feedback) in slots[..open].iter().zip(&feedback) {
+            let (errors, feedback) = (memory.errors[slot][at].as_chunks().0, feedback.as_chunks().0);
+            for (errors, feedback) in errors.iter().zip(feedback) {
+                add_products(&mut sums, errors, feedback);
+            }
+            at = usize::from(memory.earlier[slot][at]);
+        }
+        let moved: Chunk = std::array::from_fn(|at| -sums.iter().map(|sum| sum[at]).sum::<f32>());
+        *first = moved[0];
+        *origin = state as u16;
+        *path = [0.0; 2 * CHUNK];
+        path[..CHUNK].copy_from_slice(&moved);
+    }
+}
+
+/// `sums[i] += errors[i] · feedback[i]`.
+#[inline(always)]
+fn add_products(sums: &mut [Chunk; SUMS], errors: &[f32; SUMS], feedback: &[Chunk; SUMS]) {
+    for i in 0..SUMS {
+        for at in 0..CHUNK {
+            sums[i][at] += errors[i] * feedback[i][at];
+        }
     }
 }
 
 /// Takes all open paths over one column.
 #[inline(always)]
 fn extend(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, levels: &[f32; WINDOWS], col: usize) {
-    let (bits, slot) = (work.rate.bits_at(col), col % REACH);
+    let (target, importance) = (memory.targets[col], work.importance[col]);
+    let bits = work.rate.bits_at(col);
     match bits {
-        1 => branch::<2>(memory, levels, work.importance[col], col),
-        2 => branch::<4>(memory, levels, work.importance[col], col),
-        _ => branch::<8>(memory, levels, work.importance[col], col),
+        1 => branch::<2>(memory, levels, target, importance),
+        2 => branch::<4>(memory, levels, target, importance),
+        _ => branch::<8>(memory, levels, target, importance),
     }
-    let next = work.rate.bits_at(col + 1);
-    match next {
+    match work.rate.bits_at(col + 1) {
         1 => choose::<2>(memory, col),
         2 => choose::<4>(memory, col),
         _ => choose::<8>(memory, col),
     }
-    // The feedback of this column, by column modulo REACH; what it does to itself is nothing.
-    let cols = work.targets.len();
-    let feedback = &work.feedback[col * cols..][..cols];
-    let ahead: [f32; REACH] = std::array::from_fn(|at| {
-        let distance = (at + REACH - slot - 1) % REACH + 1;
-        feedback.get(col + distance).copied().unwrap_or(0.0)
-    });
-    let target = memory.tentative[col % CHUNK];
-    let [moved, extended] = &mut memory.moved;
-    let [origins, carried] = &mut memory.origins;
+    // What an error here does to the rest of the chunk, and where it is written down.
+    let (cols, slot) = (work.targets.len(), col % CHUNK);
+    let row = &work.feedback[col * cols..][col + 1..cols];
+    let mut effect = [0.0; 2 * CHUNK];
+    effect[slot + 1..CHUNK].iter_mut().zip(row).for_each(|(effect, feedback)| *effect = *feedback);
+    effect[CHUNK + slot] = -1.0;
+
     let states = work.rate.states_before(col + 1);
-    for (state, &dropped) in memory.dropped[col % OPEN][..states].iter().enumerate() {
+    let [paths, extended] = &mut memory.paths;
+    let [origins, carried] = &mut memory.origins;
+    let (paths, origins) = (paths.as_slice(), origins.as_slice());
+    let dropped = memory.dropped[col % REACH][..states].iter().enumerate();
+    let outputs = extended.iter_mut().zip(carried).zip(&mut memory.moved);
+    for ((state, &dropped), ((extended, carried), moved)) in dropped.zip(outputs) {
         let window = state | usize::from(dropped) * states;
         let before = window >> bits;
-        let error = target + moved[before][slot] - levels[window];
+        let path = &paths[before];
+        let error = target + path[slot] - levels[window % WINDOWS];
+        *moved = path[slot + 1] - error * effect[slot + 1];
         // Read before anything is written, so that the compiler need not fear that they overlap.
-        let mut to = moved[before];
-        for at in 0..REACH {
-            to[at] -= error * ahead[at];
+        let mut longer = *path;
+        for at in 0..2 * CHUNK {
+            longer[at] -= error * effect[at];
         }
-        extended[state] = to;
-        extended[state][slot] = -error * ahead[slot];
-        carried[state] = origins[before];
+        *extended = longer;
+        *carried = origins[before];
     }
-    memory.moved.swap(0, 1);
+    memory.paths.swap(0, 1);
     memory.origins.swap(0, 1);
 }
 
-/// The cost of every window that column `col` can make of the open paths by appending `B` symbols.
+/// The cost of every window that a column can make of the open paths by appending `B` symbols.
 #[inline(always)]
 fn branch<const B: usize>(
     memory: &mut TrellisMemory,
     levels: &[f32; WINDOWS],
+    target: f32,
     importance: f32,
-    col: usize,
 ) {
-    let target = memory.tentative[col % CHUNK];
     let (windows, levels) = (memory.windows.as_chunks_mut::<B>().0, levels.as_chunks::<B>().0);
-    let open = memory.states.iter().zip(&memory.moved[0]);
+    let open = memory.costs.iter().zip(&memory.moved);
     for (((cost, moved), windows), levels) in open.zip(windows).zip(levels) {
-        let target = target + moved[col % REACH];
+        let target = target + moved;
         for (window, level) in windows.iter_mut().zip(levels) {
             let error = target - level;
             *window = cost + importance * (error * error);
@@ -214,7 +248,7 @@ fn branch<const B: usize>(
 #[inline(always)]
 fn choose<const B: usize>(memory: &mut TrellisMemory, col: usize) {
     let states = WINDOWS / B;
-    let (costs, dropped) = (&mut memory.states[..states], &mut memory.dropped[col % OPEN][..states]);
+    let (costs, dropped) = (&mut memory.costs[..states], &mut memory.dropped[col % REACH][..states]);
     costs.copy_from_slice(&memory.windows[..states]);
     dropped.fill(0);
     for symbol in 1..B {
@@ -227,19 +261,22 @@ fn choose<const B: usize>(memory: &mut TrellisMemory, col: usize) {
     }
 }
 
-/// The best path at the end of a chunk; paths that differ from it more than [`DELAY`] columns back are
-/// closed.
+/// Ends a chunk: returns the state of the best path, and closes paths that differ from it in the oldest
+/// open chunk.
 #[inline(always)]
-fn compare(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: Range<usize>) -> usize {
+fn compare(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range<usize>) -> usize {
     let states = work.rate.states_before(chunk.end);
-    let costs = &mut memory.states[..states];
-    let best = (1..states).fold(0, |best, state| if costs[state] < costs[best] { state } else { best });
-    let open = DELAY / CHUNK;
     let index = chunk.start / CHUNK;
-    memory.chunks[index % open][..states].copy_from_slice(&memory.origins[0][..states]);
-    if index + 1 >= open {
+    let slot = index % OPEN;
+    memory.earlier[slot][..states].copy_from_slice(&memory.origins[0][..states]);
+    for (errors, path) in memory.errors[slot].iter_mut().zip(&memory.paths[0][..states]) {
+        errors.copy_from_slice(&path[CHUNK..]);
+    }
+    let costs = &mut memory.costs[..states];
+    let best = (1..states).fold(0, |best, state| if costs[state] < costs[best] { state } else { best });
+    if index + 1 >= OPEN {
         let ancestor = |state: usize| {
-            (0..open).fold(state, |state, back| usize::from(memory.chunks[(index - back) % open][state]))
+            (0..OPEN).fold(state, |state, back| usize::from(memory.earlier[(index - back) % OPEN][state]))
         };
         let kept = ancestor(best);
         for (state, cost) in costs.iter_mut().enumerate() {
@@ -248,8 +285,6 @@ fn compare(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: Range<us
             }
         }
     }
-    memory.states[states..].fill(f32::INFINITY);
-    memory.origins[0].iter_mut().enumerate().for_each(|(state, origin)| *origin = state as u16);
     best
 }
 
@@ -267,7 +302,7 @@ fn trace(
     let mut state = best;
     for col in range.clone().rev() {
         let states = rate.states_before(col + 1);
-        let window = state | usize::from(memory.dropped[col % OPEN][state]) * states;
+        let window = state | usize::from(memory.dropped[col % REACH][state]) * states;
         path.symbols[col] = (window % (1 << rate.bits_at(col))) as u8;
         path.levels[col] = levels[window] as i8;
         state = window >> rate.bits_at(col);
