@@ -5,7 +5,7 @@ use crate::error::AllocatorError;
 use crate::factors::Factors;
 use crate::measure::Measure;
 use crate::mode::manual::Moves;
-use crate::mode::{manual, mixed, random, uniform};
+use crate::mode::{global, manual, mixed, random, uniform};
 use crate::options::{AllocatorOptions, Mode};
 use crate::solver::{Highs, Solver};
 
@@ -54,6 +54,18 @@ impl Allocator {
     ) -> Result<Allocation, AllocatorError> {
         let options = &self.options;
         factors.validate_shape()?;
+        if options.mode == Mode::Global {
+            factors.validate_matrices()?;
+            let (matrices, objective) =
+                global::allocate(factors, options.budget, options.storage.as_ref(), solver)?;
+            let average = |bits: &Vec<f64>| (bits.iter().sum::<f64>() / bits.len() as f64).round() as u8;
+            let bits = matrices.iter().map(|layer| layer.iter().map(average).collect()).collect();
+            return Ok(Allocation {
+                matrices: Some(matrices),
+                objective: Some(objective),
+                ..self.stamped(bits)
+            });
+        }
         let measure = Measure::new(options.budget, options.storage.as_ref(), factors)?;
         match options.mode {
             Mode::Mixed => {
@@ -65,6 +77,7 @@ impl Allocator {
                     ..allocation
                 })
             }
+            Mode::Global => unreachable!("handled above"),
             Mode::Uniform => Ok(self.stamped(uniform::allocate(factors, options.budget, &measure)?)),
             Mode::Random => {
                 let allocation = self.stamped(random::allocate(factors, &measure, options.seed)?);

@@ -266,6 +266,17 @@ impl AllocatorError {
             other => other,
         }
     }
+
+    /// The error of a program that is one block only in form.
+    pub(crate) fn of_model(self) -> Self {
+        match self {
+            Self::Infeasible { budget, smallest, unit, .. } => {
+                Self::Infeasible { layer: None, budget, smallest, unit }
+            }
+            Self::Solver { source, .. } => Self::Solver { layer: None, source },
+            other => other,
+        }
+    }
 }
 
 fn in_file(path: Option<&PathBuf>) -> String {

@@ -44,10 +44,37 @@ pub struct Factors {
     /// ε, indexed `[layer][expert][width]`: Frobenius norm of the change of the block's output when
     /// this expert alone is rounded to `bits[width]` bits.
     pub quant_loss: Vec<Vec<Vec<f64>>>,
+    /// What was measured of the matrices of each expert, for [`Mode::Global`](crate::Mode::Global).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrices: Option<MatrixFactors>,
     /// μ: one median per layer of (second routing weight / first), the threshold of dynamic pruning.
     /// Not used for allocating.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio_median: Option<Vec<f64>>,
+}
+
+/// Losses of single matrices, comparable over the whole model: what quantizing one of them costs the
+/// model's predictions.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MatrixFactors {
+    /// Candidate code bits, strictly increasing.
+    pub bits: Vec<f64>,
+    /// `[layer][expert][matrix][candidate]`; as many matrices for every expert.
+    pub loss: Vec<Vec<Vec<Vec<f64>>>>,
+}
+
+impl MatrixFactors {
+    /// Losses `[layer][expert][matrix][candidate]` at candidate code bits.
+    #[must_use]
+    pub const fn new(bits: Vec<f64>, loss: Vec<Vec<Vec<Vec<f64>>>>) -> Self {
+        Self { bits, loss }
+    }
+
+    /// Matrices of an expert.
+    pub(crate) fn matrices(&self) -> usize {
+        self.loss.iter().flatten().next().map_or(0, Vec::len)
+    }
 }
 
 impl Factors {
@@ -63,6 +90,12 @@ impl Factors {
         let quant_loss = vec![vec![vec![1.0; bits.len()]; num_experts]; num_layers];
         let (frequency, weight) = (ones.clone(), ones);
         Self { num_layers, num_experts, bits, frequency, weight, quant_loss, ..Self::default() }
+    }
+
+    /// The same with losses of matrices.
+    #[must_use]
+    pub fn with_matrices(self, matrices: MatrixFactors) -> Self {
+        Self { matrices: Some(matrices), ..self }
     }
 
     /// Measured factors; `frequency` and `weight` are `[layer][expert]`, `quant_loss` is
@@ -126,8 +159,16 @@ impl Factors {
     pub fn validate(&self) -> Result<(), AllocatorError> {
         check::shape(self)?;
         check::routing(self)?;
-        check::quant_loss(self)?;
+        if self.matrices.is_none() || !self.quant_loss.is_empty() {
+            check::quant_loss(self)?;
+        }
+        check::matrices(self)?;
         check::ratio_median(self)
+    }
+
+    /// Checks what is needed to allocate bits to matrices.
+    pub(crate) fn validate_matrices(&self) -> Result<(), AllocatorError> {
+        check::matrices(self)
     }
 
     /// Checks what is needed to allocate without any measurement.
@@ -148,6 +189,7 @@ impl Factors {
     /// when a power overflows.
     pub fn costs(&self, exponents: Exponents) -> Result<Vec<Vec<Vec<f64>>>, AllocatorError> {
         self.validate()?;
+        check::quant_loss(self)?;
         exponents.validate()?;
         (0..self.num_layers).map(|layer| self.layer_costs(layer, exponents)).collect()
     }

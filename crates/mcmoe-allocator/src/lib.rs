@@ -58,7 +58,7 @@ pub use allocation::Allocation;
 pub use allocator::Allocator;
 pub use budget::Budget;
 pub use error::{AllocatorError, SizeUnit};
-pub use factors::Factors;
+pub use factors::{Factors, MatrixFactors};
 pub use options::{AllocatorOptions, Mode, Scope, Spread};
 pub use program::{Assignment, Block, Candidate, Program, ScaledBlock, ScaledProgram};
 pub use significance::{Exponents, costs, significance};

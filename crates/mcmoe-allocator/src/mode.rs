@@ -1,5 +1,6 @@
 //! The rules behind [`Mode`](crate::Mode), one file each.
 
+pub(crate) mod global;
 pub(crate) mod manual;
 pub(crate) mod mixed;
 pub(crate) mod random;

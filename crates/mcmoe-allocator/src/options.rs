@@ -14,6 +14,9 @@ pub enum Mode {
     /// The integer program of arXiv:2410.06270: least significance-weighted loss within the budget.
     #[default]
     Mixed,
+    /// One program over every matrix of every expert of the model: least loss of the model's predictions,
+    /// as [`Factors::matrices`](crate::Factors::matrices) has it, within the budget.
+    Global,
     /// The same width for every expert. A budget in code bits must be a candidate width; of a budget
     /// in stored bits or bytes the widest that fits is taken. Needs no measurements.
     Uniform,

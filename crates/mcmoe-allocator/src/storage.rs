@@ -17,13 +17,14 @@ use crate::error::AllocatorError;
 pub struct Storage {
     stored_bits: BTreeMap<u8, f64>,
     weights_per_expert: Option<u64>,
+    pub(crate) matrix_bytes: Option<Vec<Vec<u64>>>,
 }
 
 impl Storage {
     /// A table of (width, stored bits per weight).
     #[must_use]
     pub fn table(stored_bits: impl IntoIterator<Item = (u8, f64)>) -> Self {
-        Self { stored_bits: stored_bits.into_iter().collect(), weights_per_expert: None }
+        Self { stored_bits: stored_bits.into_iter().collect(), ..Self::default() }
     }
 
     /// Codes of `widths` bits each, plus `overhead_bits` for every `group_size` weights.
@@ -38,6 +39,14 @@ impl Storage {
     #[must_use]
     pub fn weights_per_expert(self, weights: u64) -> Self {
         Self { weights_per_expert: Some(weights), ..self }
+    }
+
+    /// Sets the bytes of an expert's matrices at every candidate of
+    /// [`MatrixFactors`](crate::MatrixFactors), `[matrix][candidate]`; [`Mode::Global`](crate::Mode::Global)
+    /// needs them for budgets in stored bits and bytes.
+    #[must_use]
+    pub fn matrix_bytes(self, bytes: Vec<Vec<u64>>) -> Self {
+        Self { matrix_bytes: Some(bytes), ..self }
     }
 
     /// Stored bits per weight at `width` bits, if the table has it.

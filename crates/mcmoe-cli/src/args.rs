@@ -93,9 +93,9 @@ pub(crate) struct CompressArgs {
 
 #[derive(Args)]
 pub(crate) struct ModeArgs {
-    /// How bits are shared out among experts
-    #[arg(long, value_enum, default_value_t = ModeArg::Mixed)]
-    pub(crate) mode: ModeArg,
+    /// How bits are shared out [default: global with the trellis, else mixed]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
     /// Manual mode: experts of each block that get one bit more
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) high: usize,
@@ -348,7 +348,9 @@ pub(crate) enum MethodArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ModeArg {
-    /// The integer program: bits where they save most
+    /// One integer program over the matrices of all experts: bits where predictions need them most
+    Global,
+    /// The published integer program, block by block: bits for the experts that lose most
     Mixed,
     /// The same width for every expert
     Uniform,

@@ -107,7 +107,7 @@ fn negative_log_likelihood(logits: &[f32], batch: &[&[u32]], vocab: usize) -> f6
     losses.iter().sum()
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
     f64::from(largest) + sum.ln()

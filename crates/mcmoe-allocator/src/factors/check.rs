@@ -1,6 +1,6 @@
 //! Validation of factors, one function per group of fields.
 
-use super::Factors;
+use super::{Factors, MatrixFactors};
 use crate::error::AllocatorError;
 use crate::widths;
 
@@ -34,6 +34,34 @@ pub(super) fn quant_loss(factors: &Factors) -> Result<(), AllocatorError> {
             length(field, Some(layer), Some(expert), factors.bits.len(), losses.len())?;
             for &loss in losses {
                 number(field, layer, Some(expert), loss)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The losses of matrices, if there are any.
+pub(super) fn matrices(factors: &Factors) -> Result<(), AllocatorError> {
+    let Some(MatrixFactors { bits, loss }) = &factors.matrices else { return Ok(()) };
+    let field = "matrices.loss";
+    if bits.is_empty() {
+        return Err(AllocatorError::Empty { field: "matrices.bits" });
+    }
+    let sound = bits.windows(2).all(|pair| pair[0] < pair[1]) && bits[0] > 0.0 && bits[bits.len() - 1] <= 16.0;
+    if !sound {
+        let value = bits.iter().copied().fold(f64::NAN, f64::max);
+        return Err(AllocatorError::Value { field: "matrices.bits", layer: None, expert: None, value });
+    }
+    length(field, None, None, factors.num_layers, loss.len())?;
+    let matrices = loss.iter().flatten().next().map_or(0, Vec::len);
+    count("matrices of an expert", matrices, MOST)?;
+    for (layer, experts) in loss.iter().enumerate() {
+        length(field, Some(layer), None, factors.num_experts, experts.len())?;
+        for (expert, losses) in experts.iter().enumerate() {
+            length(field, Some(layer), Some(expert), matrices, losses.len())?;
+            for losses in losses {
+                length(field, Some(layer), Some(expert), bits.len(), losses.len())?;
+                losses.iter().try_for_each(|&loss| number(field, layer, Some(expert), loss))?;
             }
         }
     }

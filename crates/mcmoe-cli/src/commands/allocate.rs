@@ -3,14 +3,14 @@
 use mcmoe_mixtral::{Allocator, AllocatorOptions, Budget, Exponents, Factors};
 
 use super::{Failure, shared};
-use crate::args::AllocateArgs;
+use crate::args::{AllocateArgs, ModeArg};
 use crate::output;
 
 pub(crate) fn run(args: &AllocateArgs) -> Result<(), Failure> {
     let factors = Factors::read(&args.factors)?;
     let exponents = Exponents::default().alpha(args.alpha).beta(args.beta).gamma(args.gamma);
     let options = AllocatorOptions::default()
-        .mode(shared::mode(&args.mode))
+        .mode(shared::mode(args.mode.mode.unwrap_or(ModeArg::Mixed), &args.mode))
         .budget(Budget::ExpertBits(args.expert_bits))
         .exponents(exponents)
         .seed(args.seed);

@@ -44,7 +44,8 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
         MethodArg::Hqq => Quantizer::Grid(Method::Hqq),
         MethodArg::Rtn => Quantizer::Grid(Method::Rtn),
     };
-    let mut options = CompressOptions::default().size(size).quantizer(quantizer).mode(shared::mode(&args.mode));
+    let mut options = CompressOptions::default().size(size).quantizer(quantizer);
+    options.mode = args.mode.mode.map(|mode| shared::mode(mode, &args.mode));
     options.attention_bits = args.attention_bits;
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;

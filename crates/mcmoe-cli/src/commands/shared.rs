@@ -26,8 +26,9 @@ pub(super) fn calibration(args: CalibrationArgs, config: &MixtralConfig) -> Opti
     Some(calibration.samples(args.samples).seq_len(seq_len).seed(args.seed))
 }
 
-pub(super) fn mode(args: &ModeArgs) -> mcmoe_mixtral::Mode {
-    match args.mode {
+pub(super) fn mode(mode: ModeArg, args: &ModeArgs) -> mcmoe_mixtral::Mode {
+    match mode {
+        ModeArg::Global => mcmoe_mixtral::Mode::Global,
         ModeArg::Mixed => mcmoe_mixtral::Mode::Mixed,
         ModeArg::Uniform => mcmoe_mixtral::Mode::Uniform,
         ModeArg::Random => mcmoe_mixtral::Mode::Random,

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use mcmoe_allocator::Factors;
-use mcmoe_quant::{Matrix, Method, QuantOptions, quantize};
+use mcmoe_allocator::{Factors, MatrixFactors};
+use mcmoe_quant::{Matrix, Method, QuantOptions, TrellisRate, quantize};
 use mcmoe_tensor_kernels::PackedOps;
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationFile, Advanced, Place, Routed, Stream, Weights};
+use super::matrices::{BITS, MatrixLosses};
+use super::{ActivationFile, Advanced, Place, Routed, Stream, Weights, sensitivities};
 use crate::model::{Expert, Linear, Routing, WeightSource, names, to_host};
 use crate::{MixtralError, Progress};
 
@@ -20,13 +21,15 @@ pub struct FactorOptions {
     pub bits: Vec<u8>,
     /// Weights that share a scale and a zero point.
     pub group_size: usize,
+    /// Whether to measure what quantizing each matrix on a trellis does.
+    pub matrices: bool,
     /// Where a temporary folder with the samples' activations is made; the system's if absent.
     pub work_dir: Option<PathBuf>,
 }
 
 impl Default for FactorOptions {
     fn default() -> Self {
-        Self { bits: vec![1, 2, 3], group_size: 128, work_dir: None }
+        Self { bits: vec![1, 2, 3], group_size: 128, matrices: false, work_dir: None }
     }
 }
 
@@ -42,6 +45,13 @@ impl FactorOptions {
     #[must_use]
     pub fn work_dir(mut self, dir: PathBuf) -> Self {
         self.work_dir = Some(dir);
+        self
+    }
+
+    /// Sets whether matrices are measured.
+    #[must_use]
+    pub const fn matrices(mut self, matrices: bool) -> Self {
+        self.matrices = matrices;
         self
     }
 
@@ -76,6 +86,11 @@ pub fn collect_factors<B: PackedOps>(
     let dir = tempfile::tempdir_in(&parent).map_err(|e| MixtralError::write(&parent, e))?;
     let place = Measuring::<B>::place(dir.path());
     let stream = Stream::embed(source, samples, place, device)?;
+    let sensitivities = if options.matrices {
+        sensitivities::<B>(source, samples, device, progress)?
+    } else {
+        Vec::new()
+    };
     let mut measuring = Measuring::<B> { source: *source, options, stream, device };
     let config = source.config;
     progress.start("measuring experts", (config.num_hidden_layers * config.num_local_experts) as u64);
@@ -87,7 +102,7 @@ pub fn collect_factors<B: PackedOps>(
     }
     progress.finish();
     measuring.stream.finish();
-    Ok(LayerFactors::collect(measured, &options.bits))
+    Ok(LayerFactors::collect(measured, &options.bits, &sensitivities))
 }
 
 /// What is measured of one layer.
@@ -98,18 +113,36 @@ pub(crate) struct LayerFactors {
     median: f64,
     /// `[expert][bits]`.
     losses: Vec<Vec<f64>>,
+    /// By expert, if they were measured.
+    matrices: Vec<MatrixLosses>,
 }
 
 impl LayerFactors {
-    /// The factors of all layers, losses being those of `bits`.
-    pub(crate) fn collect(layers: Vec<Self>, bits: &[u8]) -> Factors {
+    /// The factors of all layers, losses being those of `bits`; with the layers' sensitivities also those
+    /// of matrices.
+    pub(crate) fn collect(layers: Vec<Self>, bits: &[u8], sensitivities: &[f64]) -> Factors {
         let experts = layers.first().map_or(0, |layer| layer.frequency.len());
         let mut factors = Factors::unmeasured(layers.len(), experts, bits.to_vec());
+        if sensitivities.len() == layers.len() {
+            // Errors at other rates are to those measured as their distortions are.
+            let distortion = |rate: &TrellisRate| rate.distortion();
+            let measured = TrellisRate::ALL.iter().find(|rate| rate.bits() == BITS).map_or(1.0, distortion);
+            let rates = |loss: f64| TrellisRate::ALL.iter().map(|r| loss * distortion(r) / measured).collect();
+            let expert = |sensitivity: f64, losses: &MatrixLosses| losses.map(|l| rates(sensitivity * l)).to_vec();
+            let layer = |(layer, &sensitivity): (&Self, &f64)| {
+                layer.matrices.iter().map(|losses| expert(sensitivity, losses)).collect()
+            };
+            let losses = layers.iter().zip(sensitivities).map(layer).collect();
+            let bits = TrellisRate::ALL.iter().map(|rate| rate.bits()).collect();
+            factors = factors.with_matrices(MatrixFactors::new(bits, losses));
+        }
         factors.ratio_median = Some(layers.iter().map(|layer| layer.median).collect());
         for layer in layers {
             factors.frequency.push(layer.frequency);
             factors.weight.push(layer.weight);
-            factors.quant_loss.push(layer.losses);
+            if !bits.is_empty() {
+                factors.quant_loss.push(layer.losses);
+            }
         }
         factors
     }
@@ -148,9 +181,12 @@ impl<B: PackedOps> Measuring<'_, B> {
         let experts = self.source.config.num_local_experts;
         let statistics = Statistics::of(&routed.routing, experts);
         let (mut losses, mut outputs) = (Vec::with_capacity(experts), Vec::with_capacity(experts));
+        let mut matrices = Vec::new();
         for e in 0..experts {
-            let (loss, output) = self.expert(l, e, &routed)?;
-            if !loss.iter().all(|loss| loss.is_finite()) {
+            let (loss, output, of_matrices) = self.expert(l, e, &routed)?;
+            matrices.extend(of_matrices);
+            let of_matrices = of_matrices.iter().flatten();
+            if !loss.iter().chain(of_matrices).all(|loss| loss.is_finite()) {
                 let what = format!("outputs of expert {e} of layer {l} on the calibration text");
                 return Err(MixtralError::NotFinite { what });
             }
@@ -160,16 +196,17 @@ impl<B: PackedOps> Measuring<'_, B> {
         }
         let advanced = self.stream.advance(l, &routed, &outputs)?;
         let Statistics { frequency, weight, median } = statistics;
-        Ok((LayerFactors { frequency, weight, median, losses }, advanced))
+        Ok((LayerFactors { frequency, weight, median, losses, matrices }, advanced))
     }
 
-    /// The loss of each rounded version of expert `e`, and the weighted outputs of the expert itself.
+    /// The loss of each rounded version of expert `e`, the weighted outputs of the expert itself, and the
+    /// losses of its matrices if they are asked for.
     fn expert(
         &self,
         l: usize,
         e: usize,
         routed: &Routed,
-    ) -> Result<(Vec<f64>, ActivationFile), MixtralError> {
+    ) -> Result<(Vec<f64>, ActivationFile, Option<MatrixLosses>), MixtralError> {
         let (source, device) = (&self.source, self.device);
         let round = |&bits: &u8| round_expert(source, l, e, bits, self.options.group_size, device);
         let rounded: Vec<Expert<B>> = self.options.bits.iter().map(round).collect::<Result<_, _>>()?;
@@ -188,7 +225,8 @@ impl<B: PackedOps> Measuring<'_, B> {
             losses.iter_mut().zip(loss).for_each(|(total, loss)| *total += loss);
             outputs.push(output)
         })?;
-        Ok((losses, outputs.finish()?.0))
+        let matrices = self.options.matrices.then(|| self.matrix_losses(l, e, &expert, routed)).transpose()?;
+        Ok((losses, outputs.finish()?.0, matrices))
     }
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use mcmoe_allocator::{Budget, Storage};
+use mcmoe_quant::TrellisRate;
 
-use super::CompressOptions;
+use super::{CompressOptions, Quantizer};
 use crate::folder::{MatrixInfo, MatrixKind, ModelFolder, files};
 use crate::model::{Packing, names, weight};
 use crate::{MixtralConfig, MixtralError};
@@ -37,7 +38,21 @@ impl SizeGoal {
         let stored = |width| Ok((width, stored_bits(config, options, width)?));
         let table =
             CompressOptions::WIDTHS.into_iter().map(stored).collect::<Result<Vec<_>, MixtralError>>()?;
-        Ok(Storage::table(table).weights_per_expert(config.weights_per_expert() as u64))
+        let storage = Storage::table(table).weights_per_expert(config.weights_per_expert() as u64);
+        if options.quantizer != Quantizer::Trellis {
+            return Ok(storage);
+        }
+        let bytes = |(rows, cols): (usize, usize)| {
+            let bytes = |rate: TrellisRate| {
+                let shape = options.expert(rate.bits()).and_then(|packing| packing.shape(rows, cols));
+                shape.map(|shape| shape.total_bytes() as u64)
+            };
+            TrellisRate::ALL.into_iter().map(bytes).collect::<Result<Vec<_>, _>>()
+        };
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let matrices = [(inner, hidden), (hidden, inner), (inner, hidden)].map(bytes);
+        let matrices: Result<_, _> = matrices.into_iter().collect();
+        Ok(storage.matrix_bytes(matrices.map_err(|e| MixtralError::shape("--method", &e))?))
     }
 
     /// What is left for the experts.

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use mcmoe_allocator::{Allocation, Allocator, Factors};
+use mcmoe_allocator::{Allocation, Allocator, Factors, MatrixFactors};
+use mcmoe_quant::TrellisRate;
 use mcmoe_quant::store::StoredTensor;
 use mcmoe_tensor_kernels::PackedOps;
 
@@ -15,6 +16,7 @@ use super::work::{WorkFolder, names_besides_work};
 use super::{CompressOptions, CompressReport, MatrixReport};
 use crate::calibrate::{
     Advanced, Calibration, CalibrationTokens, FactorOptions, LayerFactors, Measuring, Place, Stream,
+    sensitivities,
 };
 use crate::checkpoint::ShardWriter;
 use crate::durable::{self, Digest};
@@ -22,13 +24,21 @@ use crate::folder::{
     Checksums, MatrixInfo, ModelFolder, QuantizationConfig, Thresholds, copy_files, dense_tensors, files,
     packed_layer, publish, sync,
 };
-use crate::model::LayerWidths;
+use crate::model::{LayerWidths, names};
 use crate::{MixtralError, Progress, Tokenizer, json};
 
 /// Where the experts' widths come from.
 enum Widths<'a> {
     Given(&'a Allocation),
     Sought(Allocator),
+}
+
+/// Factors of a model all of whose matrices are alike, to see whether the budget can be met at all.
+fn alike(layers: usize, experts: usize) -> Factors {
+    let bits: Vec<f64> = TrellisRate::ALL.iter().map(|rate| rate.bits()).collect();
+    let losses = vec![vec![vec![vec![1.0; bits.len()]; names::EXPERT.len()]; experts]; layers];
+    let factors = Factors::unmeasured(layers, experts, CompressOptions::WIDTHS.to_vec());
+    factors.with_matrices(MatrixFactors::new(bits, losses))
 }
 
 /// A compression under way.
@@ -144,8 +154,13 @@ impl<'a> Job<'a> {
             Some(allocation) => Widths::Given(allocation),
             None => Widths::Sought(Allocator::new(self.options.allocator(self.folder)?)),
         };
+        let matrices = self.options.needs_matrix_losses();
         if let Widths::Sought(allocator) = &widths {
-            allocator.check(layers, experts, &CompressOptions::WIDTHS)?;
+            if matrices {
+                allocator.allocate(&alike(layers, experts))?;
+            } else {
+                allocator.check(layers, experts, &CompressOptions::WIDTHS)?;
+            }
         }
         let losses = matches!(widths, Widths::Sought(_)) && self.options.needs_losses();
         let factors = match &self.tokens {
@@ -153,8 +168,17 @@ impl<'a> Job<'a> {
             Some(tokens) => {
                 let bits = if losses { CompressOptions::WIDTHS.to_vec() } else { Vec::new() };
                 let options = FactorOptions::default().bits(bits).group_size(self.options.group_size);
-                self.measure::<B>(&tokens.blocks()?, &options, journal, device)?;
-                let mut factors = LayerFactors::collect(journal.state.measured.clone(), &options.bits);
+                let (options, samples) = (options.matrices(matrices), tokens.blocks()?);
+                if matrices && journal.state.sensitivities.is_empty() {
+                    let source = self.folder.source();
+                    let measure = || sensitivities::<B>(&source, &samples, device, self.progress);
+                    journal.state.sensitivities = self.clock.time(Part::Measuring, measure)?;
+                    self.record(journal)?;
+                }
+                self.measure::<B>(&samples, &options, journal, device)?;
+                let state = &journal.state;
+                let mut factors =
+                    LayerFactors::collect(state.measured.clone(), &options.bits, &state.sensitivities);
                 factors.bits = CompressOptions::WIDTHS.to_vec();
                 Some(factors)
             }

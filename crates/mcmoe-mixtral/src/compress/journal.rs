@@ -34,6 +34,8 @@ const FORMAT: Configuration<LittleEndian, Fixint, Limit<MAX_BYTES>> =
 pub(super) struct State {
     /// What it is made from.
     pub(super) fingerprint: Fingerprint,
+    /// What errors in each layer's output do, if that is needed.
+    pub(super) sensitivities: Vec<f64>,
     /// Layers measured.
     pub(super) measured: Vec<LayerFactors>,
     /// Layers quantized.
@@ -83,6 +85,7 @@ impl Journal {
     pub(super) fn new(path: &Path, fingerprint: Fingerprint) -> Self {
         let state = State {
             fingerprint,
+            sensitivities: Vec::new(),
             measured: Vec::new(),
             quantized: Vec::new(),
             shards: Vec::new(),

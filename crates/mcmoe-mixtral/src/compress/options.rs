@@ -167,14 +167,17 @@ impl CompressOptions {
         if self.calibration.is_some() || !(self.needs_factors() || self.needs_hessians()) {
             return Ok(());
         }
-        let reason = "mixed and manual allocation and GPTQ need calibration text, for example \
-            wikitext2:PATH; --mode uniform or random with --method hqq or rtn does without";
+        let reason = "all but uniform and random allocation, the trellis and GPTQ need calibration text, for \
+            example wikitext2:PATH; --mode uniform or random with --method hqq or rtn does without";
         Err(MixtralError::option("--calibration", reason))
     }
 
     /// How widths are chosen.
     pub fn mode_in_use(&self) -> Mode {
-        self.mode.unwrap_or(Mode::Mixed)
+        self.mode.unwrap_or(match self.quantizer {
+            Quantizer::Trellis => Mode::Global,
+            Quantizer::Grid(_) => Mode::Mixed,
+        })
     }
 
     /// Weights of an expert that share a scale.
@@ -193,8 +196,12 @@ impl CompressOptions {
         self.mode_in_use() == Mode::Mixed
     }
 
+    pub(super) fn needs_matrix_losses(&self) -> bool {
+        self.allocation.is_none() && self.mode_in_use() == Mode::Global
+    }
+
     fn needs_factors(&self) -> bool {
-        self.allocation.is_none() && matches!(self.mode_in_use(), Mode::Mixed | Mode::Manual { .. })
+        self.allocation.is_none() && matches!(self.mode_in_use(), Mode::Global | Mode::Mixed | Mode::Manual { .. })
     }
 
     /// Options of the quantizer for a matrix packed this way.
@@ -231,6 +238,9 @@ impl CompressOptions {
     pub(super) fn check(&self, config: &MixtralConfig) -> Result<(), MixtralError> {
         let shape = self.attention()?.shape(config.hidden_size, 8);
         shape.map_err(|e| MixtralError::shape("--group-size", &e))?;
+        if self.needs_matrix_losses() && self.quantizer != Quantizer::Trellis {
+            return Err(MixtralError::option("--mode", "global allocation is for --method trellis"));
+        }
         if let Some(Calibration { samples, seq_len, .. }) = self.calibration {
             let tokens = (samples as u64).checked_mul(seq_len as u64);
             if tokens.is_none_or(|tokens| tokens > MAX_SAMPLED_TOKENS) {

@@ -99,10 +99,15 @@ impl WeightSource<'_> {
     /// # Errors
     /// Those of [`Checkpoint::read_f32`] and, for packed layers, [`MixtralError::Packed`].
     pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+        let layers = (0..self.config.num_hidden_layers).map(|l| self.layer(l, device));
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Mixtral { layers, ..self.ends(device)? })
+    }
+
+    /// The model without its layers: what comes before them and after them.
+    pub(crate) fn ends<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
         check_kernels()?;
         let config = self.config;
-        let layers =
-            (0..config.num_hidden_layers).map(|l| self.layer(l, device)).collect::<Result<_, _>>()?;
         let embed_tokens = self.embedding::<B>(device)?;
         let lm_head = if config.tie_word_embeddings {
             Linear::Stored(embed_tokens.clone())
@@ -112,7 +117,7 @@ impl WeightSource<'_> {
         Ok(Mixtral {
             config: config.clone(),
             embed_tokens,
-            layers,
+            layers: vec![],
             norm: self.norm(names::NORM, device)?,
             lm_head,
             rope: self.rope(),

@@ -41,6 +41,11 @@ impl TrellisRate {
         Self(half_bits)
     }
 
+    /// Mean square error for normally distributed weights of variance 1.
+    pub fn distortion(self) -> f64 {
+        [0.277, 0.143, 0.0735, 0.0383, 0.0197][self.index()]
+    }
+
     /// Bits of two weights.
     pub(crate) const fn half_bits(self) -> u8 {
         self.0

@@ -1,0 +1,106 @@
+//! How much the model's predictions suffer from errors in each layer's output.
+
+use burn::tensor::Tensor;
+use mcmoe_tensor_kernels::PackedOps;
+use rayon::prelude::*;
+
+use crate::model::{Activations, LayerCache, Sequences, WeightSource, from_host, to_host};
+use crate::random::Xorshift;
+use crate::{MixtralError, Progress};
+
+/// Tokens that go through the model once more for every layer.
+const TOKENS: usize = 4096;
+/// Size of the errors, as a share of the residual stream's.
+const NOISE: f32 = 0.05;
+
+/// For every layer the divergence (Kullback–Leibler, in nats) of the model's predictions for each unit of
+/// squared error in the layer's output, both summed over tokens.
+///
+/// Some samples run through the 16-bit model, and again for every layer with random errors added to the
+/// residual stream after it. One layer's weights are in memory at a time.
+///
+/// # Errors
+/// Those of loading layers; [`MixtralError::NotFinite`] if predictions are not finite.
+pub(crate) fn sensitivities<B: PackedOps>(
+    source: &WeightSource<'_>,
+    samples: &[Vec<u32>],
+    device: &B::Device,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>, MixtralError> {
+    let len = samples.first().map_or(1, Vec::len);
+    let samples: Vec<&[u32]> = samples.iter().take((TOKENS / len).max(1)).map(Vec::as_slice).collect();
+    let ends = source.ends::<B>(device)?;
+    let angles = source.rope().angles(0..len, device);
+    let mut streams = vec![ends.embedded(&samples)?];
+    let mut energies = Vec::new();
+    let layers = source.config.num_hidden_layers;
+    progress.start("measuring layers", layers as u64);
+    for l in 0..layers {
+        let layer = source.layer::<B>(l, device)?;
+        let forward = |hidden: &Tensor<B, 2>| {
+            let sequences = Sequences { batch: samples.len(), angles: &angles, pruning: None };
+            let (mut cache, mut activations) = (LayerCache::empty(), Activations::default());
+            layer.forward(l, hidden.clone(), &sequences, &mut cache, &mut activations).hidden
+        };
+        streams = streams.par_iter().map(forward).collect();
+        let (disturbed, energy) = disturb(&streams[0], l as u64);
+        streams.push(disturbed);
+        energies.push(energy);
+        progress.advance(1);
+    }
+    progress.finish();
+    let vocab = source.config.vocab_size;
+    let logits = |stream: &Tensor<B, 2>| to_host(ends.logits(stream.clone(), samples.len()));
+    let expected = logits(&streams[0]);
+    let sensitivity = |(stream, energy): (&Tensor<B, 2>, f64)| {
+        let divergence = divergence(&expected, &logits(stream), vocab);
+        if divergence.is_finite() && energy > 0.0 {
+            return Ok(divergence / energy);
+        }
+        Err(MixtralError::NotFinite { what: "the model's predictions".to_owned() })
+    };
+    streams[1..].iter().zip(energies).map(sensitivity).collect()
+}
+
+/// The stream with errors of random signs, and their squared sum.
+fn disturb<B: PackedOps>(stream: &Tensor<B, 2>, seed: u64) -> (Tensor<B, 2>, f64) {
+    let (shape, mut values) = (stream.dims(), to_host(stream.clone()));
+    let square = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
+    let size = NOISE * square.sqrt();
+    let mut random = Xorshift::new(seed);
+    for value in &mut values {
+        *value += if random.next() >> 63 == 0 { size } else { -size };
+    }
+    let energy = f64::from(size).powi(2) * values.len() as f64;
+    (from_host(values, shape, &stream.device()), energy)
+}
+
+/// Sum over tokens of the divergence of predictions, both given as logits `[tokens, vocab]`.
+fn divergence(expected: &[f32], found: &[f32], vocab: usize) -> f64 {
+    let tokens = expected.par_chunks_exact(vocab).zip(found.par_chunks_exact(vocab));
+    let of_token = |(expected, found): (&[f32], &[f32])| {
+        let (expected, found) = (log_probabilities(expected), log_probabilities(found));
+        expected.iter().zip(&found).map(|(p, q)| p.exp() * (p - q)).sum::<f64>()
+    };
+    let tokens: Vec<f64> = tokens.map(of_token).collect();
+    tokens.iter().sum()
+}
+
+fn log_probabilities(logits: &[f32]) -> Vec<f64> {
+    let total = crate::evaluate::log_sum_exp(logits);
+    logits.iter().map(|&logit| f64::from(logit) - total).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divergence_is_that_of_the_distributions() {
+        // From (1/2, 1/2) to (1/4, 3/4), and to itself.
+        let (even, uneven) = ([0.0, 0.0], [0.0, 3_f32.ln()]);
+        let expected = 0.5 * 2_f64.ln() + 0.5 * (2.0_f64 / 3.0).ln();
+        assert!((divergence(&even, &uneven, 2) - expected).abs() < 1e-6);
+        assert_eq!(divergence(&uneven, &uneven, 2), 0.0);
+    }
+}
