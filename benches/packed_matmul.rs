@@ -10,12 +10,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mcmoe::kernels::{Backend, Bandwidth, BitWidth, PackedMatrix, PackedShape, Precision};
+use mcmoe::kernels::{Backend, Bandwidth, BitWidth, Coding, PackedMatrix, PackedShape, Precision, TrellisRate};
 use rayon::ThreadPool;
 
 /// Expert matrices of Mixtral 8x7B and 8x22B, `[rows, cols]`.
 const SHAPES: [(usize, usize); 4] = [(14336, 4096), (4096, 14336), (16384, 6144), (6144, 16384)];
-const GROUP_SIZE: usize = 128;
 /// Bytes of the matrices that go round: far more than caches hold.
 const BYTES: usize = 400 << 20;
 /// Tokens of a prompt that meet at one expert.
@@ -27,8 +26,17 @@ struct Machine {
     bandwidth: Bandwidth,
 }
 
-fn shape((rows, cols): (usize, usize), bits: BitWidth) -> PackedShape {
-    PackedShape::new(rows, cols, bits, GROUP_SIZE).expect("a sound shape")
+/// Every code that experts can have.
+fn codings() -> impl Iterator<Item = Coding> {
+    BitWidth::ALL.map(Coding::Grid).into_iter().chain(TrellisRate::ALL.map(Coding::Trellis))
+}
+
+fn shape((rows, cols): (usize, usize), coding: Coding) -> PackedShape {
+    let group_size = match coding {
+        Coding::Grid(_) => 128,
+        Coding::Trellis(_) => 256,
+    };
+    PackedShape::new(rows, cols, coding, group_size).expect("a sound shape")
 }
 
 fn activations(tokens: usize, cols: usize) -> Vec<f32> {
@@ -53,15 +61,15 @@ impl Machine {
 fn decode(c: &mut Criterion, machine: &Machine, backend: Backend) {
     let mut group = c.benchmark_group(format!("{backend}/decode"));
     group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    for bits in BitWidth::ALL {
+    for coding in codings() {
         for sides in SHAPES {
-            let shape = shape(sides, bits);
+            let shape = shape(sides, coding);
             let count = BYTES / shape.total_bytes() + 1;
             let matrices = RefCell::new(Vec::new());
             let (x, rates) = (activations(1, shape.cols()), RefCell::new(Vec::new()));
             group.throughput(Throughput::Bytes(shape.total_bytes() as u64));
             group.bench_function(
-                BenchmarkId::new(bits.to_string(), format!("{}x{}", sides.0, sides.1)),
+                BenchmarkId::new(coding.to_string(), format!("{}x{}", sides.0, sides.1)),
                 |b| {
                     let mut matrices = matrices.borrow_mut();
                     // Made here, so that filters leave them out.
@@ -94,13 +102,13 @@ fn print_share(rates: &[(f64, f64)]) {
 fn prefill(c: &mut Criterion, machine: &Machine, backend: Backend) {
     let mut group = c.benchmark_group(format!("{backend}/prefill_{PROMPT}_tokens"));
     group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    for bits in [BitWidth::B1, BitWidth::B2, BitWidth::B3, BitWidth::B4] {
+    for coding in codings().filter(|coding| coding.bits() <= 4.0) {
         for sides in [SHAPES[0], SHAPES[1]] {
-            let shape = shape(sides, bits);
+            let shape = shape(sides, coding);
             let x = activations(PROMPT, shape.cols());
             group.throughput(Throughput::Elements(2 * (PROMPT * shape.weights()) as u64));
             group.bench_function(
-                BenchmarkId::new(bits.to_string(), format!("{}x{}", sides.0, sides.1)),
+                BenchmarkId::new(coding.to_string(), format!("{}x{}", sides.0, sides.1)),
                 |b| {
                     let matrix = PackedMatrix::synthetic(shape, 1);
                     let matrices = [matrix];

@@ -23,6 +23,16 @@ const PERIOD: usize = 16;
 /// Steps before a line's first whose bits its windows may hold.
 const BEFORE: usize = 4;
 
+/// The body once for each value: unlike a loop, it leaves no array in memory and no shift by a variable.
+macro_rules! each_step {
+    ($step:ident in [$($value:literal)*] $body:block) => {
+        $({
+            let $step: usize = $value;
+            $body
+        })*
+    };
+}
+
 /// Exists only where the CPU has the instructions.
 pub(super) struct Avx512Vbmi(());
 
@@ -93,7 +103,7 @@ fn decode<const H: usize>(lines: &[Line], mut visit: impl FnMut(usize, __m512i))
         windows[BEFORE - 1 - back] = if bits < 8 { join(before, last, bits) } else { before };
     }
     for (period, lines) in lines.chunks_exact(H).enumerate() {
-        for step in 0..PERIOD {
+        each_step!(step in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
             let end = (step + 1) * H / 2;
             let (line, unused) = ((end - 1) / 8, end.div_ceil(8) * 8 - end);
             if step == 0 || line != (step * H / 2 - 1) / 8 {
@@ -106,7 +116,7 @@ fn decode<const H: usize>(lines: &[Line], mut visit: impl FnMut(usize, __m512i))
             let older = _mm512_gf2p8affine_epi64_epi8::<0>(windows[BEFORE + step - lag(H)], fold);
             let index = _mm512_xor_si512(window, older);
             visit(period * PERIOD + step, _mm512_permutexvar_epi8(index, levels));
-        }
+        });
         last = load(&lines[H - 1]);
         for back in 0..BEFORE {
             windows[back] = windows[PERIOD + back];

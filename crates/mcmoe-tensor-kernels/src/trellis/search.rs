@@ -14,8 +14,8 @@ use super::{LEVELS, TrellisRate, WINDOW, ZERO};
 const CHUNK: usize = 8;
 /// Columns for which a choice is open at most.
 const REACH: usize = 64;
-/// Chunks that are open while one is under way, itself not counted.
-const OPEN: usize = REACH / CHUNK - 1;
+/// Chunks that are open at most while one is under way, itself not counted.
+const MOST_OPEN: usize = REACH / CHUNK - 1;
 /// Sums that are added up side by side.
 const SUMS: usize = 4;
 /// Paths that can be open at most, at one bit a weight.
@@ -63,7 +63,7 @@ pub struct TrellisMemory {
     moved: Vec<f32>,
     /// The state in which the path was when the chunk began.
     origins: [Vec<u16>; 2],
-    /// Of earlier chunks, by number modulo [`OPEN`]: errors and origins by the state at the chunk's end.
+    /// Of earlier chunks, by number modulo those that are open: errors and origins by the state at the chunk's end.
     errors: Vec<Vec<Chunk>>,
     earlier: Vec<[u16; STATES]>,
     /// The dropped bits of the best window of each state, by column modulo [`REACH`].
@@ -82,8 +82,8 @@ impl Default for TrellisMemory {
             paths: [paths(), paths()],
             moved: vec![0.0; STATES],
             origins: [states(), states()],
-            errors: vec![vec![[0.0; CHUNK]; STATES]; OPEN],
-            earlier: vec![[0; STATES]; OPEN],
+            errors: vec![vec![[0.0; CHUNK]; STATES]; MOST_OPEN],
+            earlier: vec![[0; STATES]; MOST_OPEN],
             dropped: vec![[0; STATES]; REACH],
             targets: Vec::new(),
         }
@@ -94,6 +94,12 @@ impl std::fmt::Debug for TrellisMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TrellisMemory")
     }
+}
+
+/// Chunks that are open while one is under way: the fewer bits a weight adds, the longer paths take to
+/// come together.
+const fn open_chunks(rate: TrellisRate) -> usize {
+    if rate.half_bits() < 4 { MOST_OPEN } else { MOST_OPEN / 2 }
 }
 
 /// Searches; in plain code: each backend compiles it for its instructions.
@@ -121,9 +127,10 @@ pub(crate) fn search(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path:
         }
         let best = compare(work, memory, &chunk);
         let end = chunk.end;
-        if end == cols || end >= REACH {
+        let open = open_chunks(work.rate) * CHUNK;
+        if end == cols || end >= open {
             trace(work, memory, path, &levels, best, settled..end);
-            let until = if end == cols { cols } else { end + CHUNK - REACH };
+            let until = if end == cols { cols } else { end - open };
             for col in settled..until {
                 let feedback = &work.feedback[col * cols..][until..cols];
                 for (target, feedback) in memory.targets[until..].iter_mut().zip(feedback) {
@@ -139,9 +146,10 @@ pub(crate) fn search(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path:
 #[inline(always)]
 fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range<usize>) {
     let (cols, index) = (work.targets.len(), chunk.start / CHUNK);
-    let open = index.min(OPEN);
+    let most = open_chunks(work.rate);
+    let open = index.min(most);
     // From the columns of an open chunk, the latest first, to those of this one.
-    let feedback: [[Chunk; CHUNK]; OPEN] = std::array::from_fn(|back| {
+    let feedback: [[Chunk; CHUNK]; MOST_OPEN] = std::array::from_fn(|back| {
         std::array::from_fn(|from| {
             let from = chunk.start.wrapping_sub((back + 1) * CHUNK).wrapping_add(from);
             let row = if back < open { &work.feedback[from * cols..][chunk.clone()] } else { &[] };
@@ -149,7 +157,7 @@ fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range
         })
     });
     let states = work.rate.states_before(chunk.start);
-    let slots: [usize; OPEN] = std::array::from_fn(|back| (index + OPEN * OPEN - 1 - back) % OPEN);
+    let slots: [usize; MOST_OPEN] = std::array::from_fn(|back| (index + most * most - 1 - back.min(most)) % most);
     let targets = memory.paths[0][..states].iter_mut().zip(&mut memory.moved).zip(&mut memory.origins[0]);
     for (state, ((path, first), origin)) in targets.enumerate() {
         // Some sums side by side, which do not wait for each other.
@@ -267,16 +275,17 @@ fn choose<const B: usize>(memory: &mut TrellisMemory, col: usize) {
 fn compare(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range<usize>) -> usize {
     let states = work.rate.states_before(chunk.end);
     let index = chunk.start / CHUNK;
-    let slot = index % OPEN;
+    let open = open_chunks(work.rate);
+    let slot = index % open;
     memory.earlier[slot][..states].copy_from_slice(&memory.origins[0][..states]);
     for (errors, path) in memory.errors[slot].iter_mut().zip(&memory.paths[0][..states]) {
         errors.copy_from_slice(&path[CHUNK..]);
     }
     let costs = &mut memory.costs[..states];
     let best = (1..states).fold(0, |best, state| if costs[state] < costs[best] { state } else { best });
-    if index + 1 >= OPEN {
+    if index + 1 >= open {
         let ancestor = |state: usize| {
-            (0..OPEN).fold(state, |state, back| usize::from(memory.earlier[(index - back) % OPEN][state]))
+            (0..open).fold(state, |state, back| usize::from(memory.earlier[(index - back) % open][state]))
         };
         let kept = ancestor(best);
         for (state, cost) in costs.iter_mut().enumerate() {
