@@ -58,10 +58,10 @@ fn run() -> Result<(), Box<dyn Error>> {
         compress::<CpuBackend>(&job.model, &job.output, &options, &device, &progress)?;
     }
     let sizes = inspect(&job.output)?;
-    let experts = |bits| sizes.experts.iter().filter(|expert| expert.bits == bits).count();
-    let [one, two, three] = [1, 2, 3].map(experts);
+    let bits = || sizes.experts.iter().map(|expert| expert.bits);
+    let (least, most) = (bits().fold(f64::INFINITY, f64::min), bits().fold(0.0, f64::max));
     println!("{:.2} GB, experts {:.3} stored bits", sizes.total_bytes as f64 / 1e9, sizes.expert_bpw);
-    println!("{one} experts have 1 bit, {two} have 2, {three} have 3");
+    println!("experts have {least:.2} to {most:.2} bits a code");
 
     let folder = ModelFolder::open(&job.output)?;
     let tokenizer = Tokenizer::read(&job.output)?;

@@ -45,7 +45,11 @@ impl Bench {
     }
 
     /// Does `run`; the points of these of its evaluations.
-    pub(crate) fn measure(&self, run: &Run, evaluations: &[Evaluation]) -> Result<Vec<Point>, Box<dyn Error>> {
+    pub(crate) fn measure(
+        &self,
+        run: &Run,
+        evaluations: &[Evaluation],
+    ) -> Result<Vec<Point>, Box<dyn Error>> {
         let scratch = tempfile::tempdir()?;
         let (dir, seconds) = self.compress(run, scratch.path())?;
         let sizes = inspect(&dir)?;
@@ -103,7 +107,7 @@ impl Bench {
     }
 
     fn calibration(&self, corpus: Corpus) -> Calibration {
-        let data = match corpus {
+        let data: DataSpec = match corpus {
             Corpus::WikiText => {
                 let train = self.fixtures.join("wikitext-2/train.txt");
                 DataSource::new(DataFormat::WikiText2, train).into()

@@ -7,7 +7,7 @@ use crate::points::{Corpus, Point};
 use crate::systems;
 
 /// Sizes of the trellis, those of other systems among them.
-const TRELLIS_BITS: [f64; 11] = [1.25, 1.5, 1.5625, 1.75, 2.0, 2.0625, 2.25, 2.3125, 2.5625, 2.75, 3.0625];
+const TRELLIS_BITS: [f64; 7] = [1.5, 1.5625, 1.75, 2.0625, 2.25, 2.5625, 3.0625];
 /// The one at which pruning and foreign text are tried.
 const LOOKED_INTO: f64 = 2.0625;
 
@@ -143,7 +143,7 @@ fn trellis() -> Vec<Run> {
         Evaluation::pruned(PruningRule::Protected),
         Evaluation::on(Corpus::Book),
     ];
-    let looked_into = |bits| if bits == LOOKED_INTO { default(bits).also(&more) } else { default(bits) };
+    let looked_into = |bits: f64| if bits == LOOKED_INTO { default(bits).also(&more) } else { default(bits) };
     let mut runs: Vec<Run> = TRELLIS_BITS.into_iter().map(looked_into).collect();
     runs.push(default(LOOKED_INTO).calibrated(Some(Corpus::Book)));
     runs.extend([1, 2, 3].map(|bits| uniform(systems::TRELLIS_UNIFORM, Quantizer::Trellis, bits)));
@@ -158,7 +158,7 @@ fn grids() -> Vec<Run> {
         let options = options.quantizer(Quantizer::Grid(Method::Gptq));
         Run::new(systems::GPTQ_MIXED, format!("{bits} bits on average"), options)
     };
-    let mut runs = [1.5, 2.0, 2.5].map(mixed).to_vec();
+    let mut runs = vec![mixed(2.0)];
     let foreign = [Evaluation::on(Corpus::Book)];
     runs.extend([gptq(2).also(&foreign), gptq(2).calibrated(Some(Corpus::Book)), gptq(3)]);
     runs.extend([hqq(2).also(&foreign), hqq(3)]);

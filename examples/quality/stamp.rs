@@ -28,9 +28,11 @@ impl Stamp {
 
 /// The CPU that `/proc/cpuinfo` names; not all kinds have a name there.
 fn cpu(info: &str) -> String {
-    let lines = info.lines().filter_map(|line| line.split_once(':'));
-    let name = lines.filter(|(key, _)| key.trim() == "model name").map(|(_, name)| name.trim()).next();
-    name.map_or_else(|| format!("an {} CPU", std::env::consts::ARCH), str::to_owned)
+    let mut lines = info.lines().filter_map(|line| line.split_once(':'));
+    match lines.find(|(key, _)| key.trim() == "model name") {
+        Some((_, name)) => name.trim().to_owned(),
+        None => format!("an {} CPU", std::env::consts::ARCH),
+    }
 }
 
 /// The date so many days after 1970-01-01. Years begin in March, so that leap days are their last.

@@ -110,6 +110,11 @@ impl Allocation {
         widths: &[u8],
     ) -> Result<(), AllocatorError> {
         self.check_shape(num_layers, num_experts)?;
+        self.check_matrices()?;
+        // Where matrices have bits of their own, these are for information.
+        if self.matrices.is_some() {
+            return Ok(());
+        }
         self.check_widths(|width| widths.contains(&width), widths)
     }
 
@@ -168,6 +173,7 @@ impl Allocation {
             return Err(AllocatorError::Empty { field: "bits" });
         }
         self.check_shape(self.bits.len(), experts)?;
+        self.check_matrices()?;
         let any: Vec<u8> = (u8::MIN..=u8::MAX).filter(|&width| widths::is_width(width)).collect();
         self.check_widths(widths::is_width, &any)
     }
@@ -185,6 +191,33 @@ impl Allocation {
                 Err(AllocatorError::Shape { field, layer, expert: None, expected, found })
             }
         }
+    }
+
+    /// As many matrices for every expert, each with a positive number of bits.
+    fn check_matrices(&self) -> Result<(), AllocatorError> {
+        let Some(matrices) = &self.matrices else { return Ok(()) };
+        let field = "matrices";
+        let count = matrices.iter().flatten().next().map_or(0, Vec::len);
+        if count == 0 {
+            return Err(AllocatorError::Empty { field });
+        }
+        let length = |layer, expert, expected, found| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(AllocatorError::Shape { field, layer, expert, expected, found })
+        };
+        length(None, None, self.bits.len(), matrices.len())?;
+        for (layer, (experts, bits)) in matrices.iter().zip(&self.bits).enumerate() {
+            length(Some(layer), None, bits.len(), experts.len())?;
+            for (expert, bits) in experts.iter().enumerate() {
+                length(Some(layer), Some(expert), count, bits.len())?;
+                if let Some(&value) = bits.iter().find(|bits| !(0.0..=16.0).contains(*bits)) {
+                    return Err(AllocatorError::Value { field, layer: Some(layer), expert: Some(expert), value });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_widths(&self, is_allowed: impl Fn(u8) -> bool, allowed: &[u8]) -> Result<(), AllocatorError> {

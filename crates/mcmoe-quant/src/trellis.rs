@@ -114,8 +114,7 @@ impl Walk<'_> {
     /// The scale at which weights of this spread use the levels best.
     fn scale(&self, weights: &[f32]) -> f16 {
         let square = weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32;
-        let m: f32 = std::env::var("MC_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1.0);
-        f16::from_f32((square.sqrt() / self.rate.unit() * m).min(f16::MAX.to_f32()))
+        f16::from_f32((square.sqrt() / self.rate.unit()).min(f16::MAX.to_f32()))
     }
 
     /// Takes the errors of the columns `start..end` off all columns beyond them.

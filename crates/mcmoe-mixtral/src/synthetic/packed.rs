@@ -187,8 +187,8 @@ mod tests {
             let widths = synthetic.widths().unwrap();
             assert_eq!(widths.len(), 32);
             for layer in widths {
-                let total: u32 = layer.experts.iter().map(|width| u32::from(width.bits())).sum();
-                assert_eq!(f64::from(total), 8.0 * bits);
+                let total: f64 = layer.experts.iter().map(|packings| packings[0].coding.bits()).sum();
+                assert_eq!(total, 8.0 * bits);
             }
         }
         for bits in [0.5, 9.0, f64::NAN] {

@@ -11,6 +11,7 @@ mod factors;
 mod methods;
 mod packed_forward;
 mod repeatable;
+mod trellis;
 mod unreached;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use common::weights::Weights;
+use mcmoe_mixtral::Method;
 use mcmoe_mixtral::compress::{CompressOptions, CompressReport};
 use tempfile::TempDir;
 
@@ -29,9 +31,9 @@ fn compressed() -> (&'static Path, &'static CompressReport) {
     (dir.path(), report)
 }
 
-/// The default options with a small calibration.
+/// GPTQ on a grid with a small calibration.
 fn calibrated() -> CompressOptions {
-    CompressOptions::default().calibration(common::compression::calibration())
+    CompressOptions::default().method(Method::Gptq).calibration(common::compression::calibration())
 }
 
 /// The demo model's first `layers` layers with a third of the features inside each expert, for tests

@@ -9,7 +9,7 @@ fn record(name: &str) -> MatrixRecord {
     let errors = serde_json::from_str(
         r#"{"weight_error":0.25,"output_error":0.125,"fallback":{"few_tokens":{"tokens":3}}}"#,
     );
-    MatrixRecord { name: name.to_owned(), bits: 2, tokens: Some(3), errors: errors.unwrap() }
+    MatrixRecord { name: name.to_owned(), bits: 2.0, tokens: Some(3), errors: errors.unwrap() }
 }
 
 fn state() -> State {
