@@ -1,5 +1,7 @@
 //! One bit-width per expert, and how it came about.
 
+mod file;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ use crate::options::Mode;
 use crate::significance::Exponents;
 use crate::storage::Storage;
 use crate::widths;
+use file::File;
 
 /// Bit-widths of the experts of a model.
 ///
@@ -27,31 +30,25 @@ use crate::widths;
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "File", into = "File")]
 #[non_exhaustive]
 pub struct Allocation {
     /// Bit-width of every expert, `[layer][expert]`.
     pub bits: Vec<Vec<u8>>,
     /// Code bits of every matrix, `[layer][expert][matrix]`, where the matrices of an expert may differ;
-    /// `bits` then has their rounded averages, for information.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `bits` then has their averages, rounded here and exact in the file, for information.
     pub matrices: Option<Vec<Vec<Vec<f64>>>>,
     /// The rule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// The budget.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
     /// The exponents, where the rule used significance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exponents: Option<Exponents>,
     /// The objective reached, summed over layers, where the rule had one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<f64>,
     /// The seed, where the rule was random.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Remarks for a reader.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 

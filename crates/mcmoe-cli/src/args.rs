@@ -60,7 +60,7 @@ pub(crate) struct CompressArgs {
     /// Bits of the attention projections: 1, 2, 3, 4 or 8
     #[arg(long, value_name = "BITS", default_value_t = 4, value_parser = parse_width)]
     pub(crate) attention_bits: u8,
-    /// Weights that share a scale and a zero point, a multiple of 32
+    /// Weights that share a scale and a zero point, a multiple of 32; not of experts on a trellis (256)
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_group_size)]
     pub(crate) group_size: usize,
     /// How weights are rounded
@@ -68,7 +68,7 @@ pub(crate) struct CompressArgs {
     pub(crate) method: MethodArg,
     #[command(flatten)]
     pub(crate) calibration: CalibrationArgs,
-    /// Bit-widths decided beforehand: a JSON file with "bits", [layer][expert]
+    /// Bits decided beforehand: a JSON file with "bits", [layer][expert], or "matrices" beside it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "size_goal"])]
     pub(crate) allocation: Option<PathBuf>,
     #[command(flatten)]
@@ -93,7 +93,7 @@ pub(crate) struct CompressArgs {
 
 #[derive(Args)]
 pub(crate) struct ModeArgs {
-    /// How bits are shared out [default: global with the trellis, else mixed]
+    /// How bits are shared out [default: global for the trellis, mixed for grids]
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
     /// Manual mode: experts of each block that get one bit more
@@ -133,6 +133,9 @@ pub(crate) struct FactorsArgs {
     /// Weights that share a scale and a zero point
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = parse_group_size)]
     pub(crate) group_size: usize,
+    /// Measure the matrices of every expert, too, for `allocate --mode global`
+    #[arg(long)]
+    pub(crate) matrices: bool,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,

@@ -129,7 +129,7 @@ fn another_method_or_version() {
     for method in ["gptq", "awq", ""] {
         refused(quantization("quant_method", method.into()), &["config.json", "quant_method", method]);
     }
-    for version in [json!(1), json!(3), json!(0), json!("2"), json!(1.5), json!(u64::MAX)] {
+    for version in [json!(1), json!(4), json!(0), json!("2"), json!(1.5), json!(u64::MAX)] {
         refused(quantization("version", version), &["config.json", "version"]);
     }
 }

@@ -16,6 +16,8 @@ use crate::{Fallback, Grid, Hessian, Matrix, QuantError, QuantOptions, rtn};
 
 /// Rows that a task carries through all columns: the more, the less often the factor is read.
 const ROWS_A_TASK: [usize; 2] = [16, 128];
+/// Tasks that a matrix of usual size is worth at least.
+const TASKS: usize = 16;
 /// How often a Hessian that is not positive definite gets ten times the ridge.
 const RIDGE_TRIES: usize = 4;
 
@@ -72,7 +74,8 @@ fn sweep(
 ) -> Result<PackedMatrix, QuantError> {
     let shape = options.shape(weight)?;
     let [least, most] = ROWS_A_TASK;
-    let rows_a_task = (shape.rows() / (4 * rayon::current_num_threads())).clamp(least, most);
+    // Whatever the number of threads: products of a single row are summed in another order.
+    let rows_a_task = (shape.rows() / TASKS).clamp(least, most);
     let mut draft = Draft::new(shape);
     let mut rows = draft.rows_mut();
     let tasks = rows.par_chunks_mut(rows_a_task).zip(weight.data().par_chunks(rows_a_task * shape.cols()));

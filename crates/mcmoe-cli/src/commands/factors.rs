@@ -21,6 +21,7 @@ pub(crate) fn run(args: FactorsArgs) -> Result<(), Failure> {
     // Activations of a large model's samples take many gigabytes: they go where the result goes.
     let work_dir = shared::folder_of(&args.output).to_owned();
     let options = FactorOptions::default().group_size(args.group_size).work_dir(work_dir);
+    let options = options.matrices(args.matrices);
     let data = calibration.record().data.join(", ");
     let mut factors = args.device.run(Collect { folder: &folder, calibration, options })?;
     factors.calibration = Some(data);

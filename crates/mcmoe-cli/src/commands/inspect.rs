@@ -14,6 +14,11 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     table(&result)
 }
 
+/// At most two digits behind the point, none where there is nothing to say.
+fn bits(bits: f64) -> String {
+    if bits.fract() == 0.0 { bits.to_string() } else { format!("{bits:.2}") }
+}
+
 fn table(result: &Inspection) -> Result<(), Failure> {
     output::line(&format!("format        {}", result.format))?;
     output::line(&format!("size          {} in all files", output::size(result.total_bytes)))?;
@@ -27,7 +32,7 @@ fn table(result: &Inspection) -> Result<(), Failure> {
     output::line("bits of each expert, a line a layer:")?;
     let experts = result.experts.len() / result.layers;
     for (layer, row) in result.experts.chunks(experts).enumerate() {
-        let bits: Vec<String> = row.iter().map(|expert| expert.bits.to_string()).collect();
+        let bits: Vec<String> = row.iter().map(|expert| bits(expert.bits)).collect();
         output::line(&format!("  {layer:3}  {}", bits.join(" ")))?;
     }
     Ok(())

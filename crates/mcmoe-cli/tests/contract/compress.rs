@@ -34,7 +34,7 @@ fn the_config_is_the_models_own_and_says_how_it_was_compressed() {
     assert_eq!(quantization["quant_method"], "mcmoe");
     assert_eq!(
         (&quantization["group_size"], &quantization["attention_bits"], &quantization["version"]),
-        (&json!(128), &json!(4), &json!(2))
+        (&json!(128), &json!(4), &json!(3))
     );
 }
 

@@ -13,6 +13,7 @@ mod same_bytes;
 mod sizes;
 mod steps;
 mod synthesize;
+mod trellis;
 mod verify;
 
 use std::path::Path;
@@ -26,7 +27,7 @@ fn calibration() -> String {
 
 /// The demo model, compressed with every default but the calibration's size.
 fn compressed() -> &'static Path {
-    common::compressed(&calibration())
+    common::compressed(&format!("{} --method gptq", calibration()))
 }
 
 /// `bits` of an allocation file.

@@ -31,18 +31,20 @@ pub(crate) fn sensitivities<B: PackedOps>(
     let samples: Vec<&[u32]> = samples.iter().take((TOKENS / len).max(1)).map(Vec::as_slice).collect();
     let ends = source.ends::<B>(device)?;
     let angles = source.rope().angles(0..len, device);
-    let mut streams = vec![ends.embedded(&samples)?];
+    // Sample by sample, as all calibration is: results then do not depend on the number of threads.
+    let embedded = samples.iter().map(|sample| ends.embedded(&[sample]));
+    let mut streams: Vec<Vec<Tensor<B, 2>>> = vec![embedded.collect::<Result<_, _>>()?];
     let mut energies = Vec::new();
     let layers = source.config.num_hidden_layers;
     progress.start("measuring layers", layers as u64);
     for l in 0..layers {
         let layer = source.layer::<B>(l, device)?;
         let forward = |hidden: &Tensor<B, 2>| {
-            let sequences = Sequences { batch: samples.len(), angles: &angles, pruning: None };
+            let sequences = Sequences { batch: 1, angles: &angles, pruning: None };
             let (mut cache, mut activations) = (LayerCache::empty(), Activations::default());
             layer.forward(l, hidden.clone(), &sequences, &mut cache, &mut activations).hidden
         };
-        streams = streams.par_iter().map(forward).collect();
+        streams.iter_mut().for_each(|stream| *stream = stream.par_iter().map(forward).collect());
         let (disturbed, energy) = disturb(&streams[0], l as u64);
         streams.push(disturbed);
         energies.push(energy);
@@ -50,10 +52,12 @@ pub(crate) fn sensitivities<B: PackedOps>(
     }
     progress.finish();
     let vocab = source.config.vocab_size;
-    let logits = |stream: &Tensor<B, 2>| to_host(ends.logits(stream.clone(), samples.len()));
-    let expected = logits(&streams[0]);
-    let sensitivity = |(stream, energy): (&Tensor<B, 2>, f64)| {
-        let divergence = divergence(&expected, &logits(stream), vocab);
+    let logits = |hidden: &Tensor<B, 2>| to_host(ends.logits(hidden.clone(), 1));
+    let expected: Vec<Vec<f32>> = streams[0].par_iter().map(logits).collect();
+    let sensitivity = |(stream, energy): (&Vec<Tensor<B, 2>>, f64)| {
+        let samples = stream.par_iter().zip(&expected);
+        let each: Vec<f64> = samples.map(|(s, expected)| divergence(expected, &logits(s), vocab)).collect();
+        let divergence = each.iter().sum::<f64>();
         if divergence.is_finite() && energy > 0.0 {
             return Ok(divergence / energy);
         }
@@ -63,16 +67,18 @@ pub(crate) fn sensitivities<B: PackedOps>(
 }
 
 /// The stream with errors of random signs, and their squared sum.
-fn disturb<B: PackedOps>(stream: &Tensor<B, 2>, seed: u64) -> (Tensor<B, 2>, f64) {
-    let (shape, mut values) = (stream.dims(), to_host(stream.clone()));
-    let square = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
-    let size = NOISE * square.sqrt();
+fn disturb<B: PackedOps>(stream: &[Tensor<B, 2>], seed: u64) -> (Vec<Tensor<B, 2>>, f64) {
+    let values: Vec<Vec<f32>> = stream.iter().map(|sample| to_host(sample.clone())).collect();
+    let all = || values.iter().flatten().map(|&value| f64::from(value));
+    let size = (f64::from(NOISE) * (all().map(|v| v * v).sum::<f64>() / all().count() as f64).sqrt()) as f32;
+    let energy = f64::from(size).powi(2) * all().count() as f64;
     let mut random = Xorshift::new(seed);
-    for value in &mut values {
-        *value += if random.next() >> 63 == 0 { size } else { -size };
-    }
-    let energy = f64::from(size).powi(2) * values.len() as f64;
-    (from_host(values, shape, &stream.device()), energy)
+    let mut noise = || if random.next() >> 63 == 0 { size } else { -size };
+    let disturbed = stream.iter().zip(values).map(|(sample, mut values)| {
+        values.iter_mut().for_each(|value| *value += noise());
+        from_host(values, sample.dims(), &sample.device())
+    });
+    (disturbed.collect(), energy)
 }
 
 /// Sum over tokens of the divergence of predictions, both given as logits `[tokens, vocab]`.

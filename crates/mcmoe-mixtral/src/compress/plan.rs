@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::clock::flops;
 use super::goal::{bytes_besides_experts, stored_bits};
-use super::{CompressOptions, SizeGoal};
+use super::{CompressOptions, Quantizer, SizeGoal};
 use crate::bench::matmul_flops;
 use crate::calibrate::{sample_bytes, samples_at_once};
 use crate::folder::{MatrixInfo, MatrixKind, ModelFolder};
@@ -19,6 +19,8 @@ const FIXED_BYTES: u64 = 512 << 20;
 const SIDE_BY_SIDE_BYTES: u64 = 1 << 30;
 /// The part of the speed of a large product that the whole pipeline reaches.
 const EFFICIENCY: f64 = 0.7;
+/// Operations of a large product in the time in which one weight of a 2-bit trellis is searched for.
+const SEARCH_FLOPS: f64 = 4e5;
 /// Bytes that files are read and written a second.
 const FILE_BYTES_A_SECOND: f64 = 1e9;
 const F32: u64 = size_of::<f32>() as u64;
@@ -120,7 +122,19 @@ impl<'a> Size<'a> {
 
     /// Widths at which experts are measured.
     fn widths(&self) -> u64 {
+        if self.options.needs_matrix_losses() {
+            // The expert once more, and once for each matrix that is changed.
+            return 4;
+        }
         if self.options.allocation.is_none() && self.options.needs_losses() { 3 } else { 0 }
+    }
+
+    /// What searching the trellis of a layer takes.
+    fn search(&self) -> f64 {
+        if self.options.quantizer != Quantizer::Trellis {
+            return 0.0;
+        }
+        3.0 * self.expert_weights() as f64 * self.config.num_local_experts as f64 * SEARCH_FLOPS
     }
 
     fn layer(&self) -> u64 {
@@ -194,7 +208,7 @@ impl<'a> Size<'a> {
         let pass = |versions| self.tokens() as f64 * config.layer_flops(self.len, versions);
         let measuring = pass(1 + self.widths() as usize);
         let quantizing = if self.options.needs_hessians() { pass(1) + self.gptq() } else { 0.0 };
-        config.num_hidden_layers as f64 * (measuring + quantizing)
+        config.num_hidden_layers as f64 * (measuring + quantizing + self.search())
     }
 
     /// Hessians and rounding of a layer.
@@ -265,7 +279,7 @@ mod tests {
     fn operations_grow_with_tokens() {
         let config = Shape::Mixtral8x7b.config();
         let flops = |samples| {
-            let mut options = CompressOptions::default();
+            let mut options = CompressOptions::default().method(mcmoe_quant::Method::Gptq);
             let data = "text:calibration.txt".parse().unwrap();
             options.calibration = Some(Calibration::new(data).samples(samples));
             Size::of(&config, &options).flops()

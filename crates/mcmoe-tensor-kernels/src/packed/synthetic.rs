@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::PackedMatrix;
 use crate::shape::TILE_ROWS;
+use crate::trellis::{LEVELS, ZERO};
 use crate::{Coding, PackedShape, SharedBytes};
 
 impl PackedMatrix {
@@ -20,8 +21,11 @@ impl PackedMatrix {
                 let max = f32::from(bits.max_code());
                 ((max * (max + 2.0) / 12.0).sqrt(), max / 2.0)
             }
-            // All windows are as likely here, while searches prefer those of small levels.
-            Coding::Trellis(rate) => (1.06 * rate.unit(), 0.0),
+            Coding::Trellis(rate) => {
+                let levels = LEVELS[rate.index()].map(|level| f32::from(level) - f32::from(ZERO));
+                let square = levels.iter().map(|level| level * level).sum::<f32>();
+                ((square / levels.len() as f32).sqrt(), 0.0)
+            }
         };
         let scale = f16::from_f32(1.0 / (spread * (shape.cols() as f32).sqrt()));
         let params = [scale, f16::from_f32(zero)].map(|value| [value.to_le_bytes(); TILE_ROWS]);

@@ -18,6 +18,8 @@
 //! | 2.5 | 0.0383 | 0.0313 | |
 //! | 3 | 0.0197 | 0.0156 | 0.0345 |
 //!
+//! That is what Viterbi's algorithm finds; the search, which settles choices early, stays within 10 % of it.
+//!
 //! The tables were found by Lloyd's iteration from the best of some random folds.
 //!
 //! [`Backend::search_trellis`]: crate::Backend::search_trellis
