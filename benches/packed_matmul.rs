@@ -10,7 +10,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mcmoe::kernels::{Backend, Bandwidth, BitWidth, Coding, PackedMatrix, PackedShape, Precision, TrellisRate};
+use mcmoe::kernels::{
+    Backend, Bandwidth, BitWidth, Coding, PackedMatrix, PackedShape, Precision, TrellisRate,
+};
 use rayon::ThreadPool;
 
 /// Expert matrices of Mixtral 8x7B and 8x22B, `[rows, cols]`.

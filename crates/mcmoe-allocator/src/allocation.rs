@@ -210,7 +210,12 @@ impl Allocation {
             for (expert, bits) in experts.iter().enumerate() {
                 length(Some(layer), Some(expert), count, bits.len())?;
                 if let Some(&value) = bits.iter().find(|bits| !(0.0..=16.0).contains(*bits)) {
-                    return Err(AllocatorError::Value { field, layer: Some(layer), expert: Some(expert), value });
+                    return Err(AllocatorError::Value {
+                        field,
+                        layer: Some(layer),
+                        expert: Some(expert),
+                        value,
+                    });
                 }
             }
         }

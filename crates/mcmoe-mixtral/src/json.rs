@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use serde::{Serialize, Serializer};
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 
 use crate::{MixtralError, regular_file};
 
@@ -31,7 +31,11 @@ fn read_at_most<T: DeserializeOwned>(path: &Path, most: u64) -> Result<T, Mixtra
 
 /// Writes a number without a fraction as an integer.
 pub(crate) fn whole_or_not<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.fract() == 0.0 { serializer.serialize_i64(*value as i64) } else { serializer.serialize_f64(*value) }
+    if value.fract() == 0.0 {
+        serializer.serialize_i64(*value as i64)
+    } else {
+        serializer.serialize_f64(*value)
+    }
 }
 
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), MixtralError> {

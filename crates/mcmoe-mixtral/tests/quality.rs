@@ -46,7 +46,9 @@ fn demo_mixtral_is_at_least_as_good_as_the_published_method() {
 #[test]
 #[ignore = "slow: three compressions and four evaluations of 65,536 tokens"]
 fn the_trellis_is_better_than_any_other_at_the_same_bytes() {
-    let (Some(model), Some(train)) = (fixture("tiny-mixtral"), fixture("wikitext-2/train.txt")) else { return };
+    let (Some(model), Some(train)) = (fixture("tiny-mixtral"), fixture("wikitext-2/train.txt")) else {
+        return;
+    };
     let (Some(_), Some(baselines)) = (fixture("wikitext-2/test.txt"), fixture("baselines.json")) else {
         return;
     };

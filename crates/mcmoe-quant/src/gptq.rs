@@ -79,7 +79,9 @@ fn sweep(
     let mut draft = Draft::new(shape);
     let mut rows = draft.rows_mut();
     let tasks = rows.par_chunks_mut(rows_a_task).zip(weight.data().par_chunks(rows_a_task * shape.cols()));
-    tasks.for_each(|(rows, weights)| Task { weights: weights.to_vec(), factor, shape, bits, options }.run(rows));
+    tasks.for_each(|(rows, weights)| {
+        Task { weights: weights.to_vec(), factor, shape, bits, options }.run(rows)
+    });
     drop(rows);
     draft.pack()
 }

@@ -52,9 +52,7 @@ pub fn quantize_all(
         }
         (Coding::Grid(bits), Method::Rtn, _) => each(&|weight| rtn::quantize(weight, bits, options), None)?,
         (Coding::Grid(bits), Method::Hqq, _) => each(&|weight| hqq::quantize(weight, bits, options), None)?,
-        (Coding::Grid(bits), Method::Gptq, Some(hessian)) => {
-            gptq::quantize(weights, hessian, bits, options)?
-        }
+        (Coding::Grid(bits), Method::Gptq, Some(hessian)) => gptq::quantize(weights, hessian, bits, options)?,
         (Coding::Grid(bits), Method::Gptq, None) => {
             each(&|weight| rtn::quantize(weight, bits, options), Some(Fallback::NoTokens))?
         }

@@ -46,13 +46,15 @@ struct Group {
 /// The groups of a row, from the factor of the inverse Hessian.
 fn groups(factor: Option<&[f32]>, shape: &PackedShape) -> Vec<Group> {
     let cols = shape.cols();
-    let ranges = (0..cols).step_by(shape.group_size()).map(|start| start..cols.min(start + shape.group_size()));
+    let ranges =
+        (0..cols).step_by(shape.group_size()).map(|start| start..cols.min(start + shape.group_size()));
     let group = |range: std::ops::Range<usize>| {
         let Some(factor) = factor else {
             let feedback = vec![0.0; range.len() * range.len()];
             return Group { importance: vec![1.0; range.len()], feedback };
         };
-        let rows = || range.clone().map(|col| (factor[col * cols + col], &factor[col * cols..][range.clone()]));
+        let rows =
+            || range.clone().map(|col| (factor[col * cols + col], &factor[col * cols..][range.clone()]));
         // Costs of a whole group stay near 1.
         let mean = rows().map(|(own, _)| own.powi(-2)).sum::<f32>() / range.len() as f32;
         Group {
@@ -77,7 +79,8 @@ impl Walk<'_> {
         let (cols, groups) = (self.shape.cols(), self.shape.groups());
         let mut codes = vec![0; self.shape.weights()];
         let mut scales = vec![f16::ZERO; self.shape.params()];
-        let outputs = codes.par_chunks_mut(ROWS_A_TASK * cols).zip(scales.par_chunks_mut(ROWS_A_TASK * groups));
+        let outputs =
+            codes.par_chunks_mut(ROWS_A_TASK * cols).zip(scales.par_chunks_mut(ROWS_A_TASK * groups));
         let tasks = weight.data().par_chunks(ROWS_A_TASK * cols).zip(outputs);
         tasks.try_for_each(|(weights, (codes, scales))| self.rows(weights.to_vec(), codes, scales))?;
         Ok(PackedMatrix::pack(self.shape, &codes, &scales, &[])?)

@@ -116,7 +116,8 @@ impl PackedMatrix {
                 clean &= codes.iter().enumerate().all(|(at, &code)| code == 0 || !padding(step, at));
             }),
             Coding::Trellis(rate) => {
-                let places = (0..range.len() / STEP_COLS).flat_map(|step| (0..LINE).map(move |at| (step, at)));
+                let places =
+                    (0..range.len() / STEP_COLS).flat_map(|step| (0..LINE).map(move |at| (step, at)));
                 let mut padded = places.filter(|&(step, at)| padding(step, at));
                 clean = padded.all(|(step, at)| trellis::symbol(rate, step, at, group.codes) == 0);
             }
@@ -219,7 +220,8 @@ fn pack_tile(shape: &PackedShape, first: usize, params: [&[f16]; 2], codes: &[u8
         let steps = range.len() / STEP_COLS;
         match shape.coding() {
             Coding::Grid(bits) => {
-                for (block, lines) in lines.chunks_exact_mut(bits.bits() as usize).enumerate().take(steps / 8) {
+                for (block, lines) in lines.chunks_exact_mut(bits.bits() as usize).enumerate().take(steps / 8)
+                {
                     let line = |step| std::array::from_fn(|at| code(at, step * STEP_COLS + at % STEP_COLS));
                     let steps = std::array::from_fn(|step| line(block * BLOCK_STEPS + step));
                     block::pack(bits, &steps, lines);

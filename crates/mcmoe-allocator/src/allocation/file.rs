@@ -35,7 +35,11 @@ struct Bits(f64);
 impl Serialize for Bits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(bits) = *self;
-        if bits.fract() == 0.0 { serializer.serialize_u64(bits as u64) } else { serializer.serialize_f64(bits) }
+        if bits.fract() == 0.0 {
+            serializer.serialize_u64(bits as u64)
+        } else {
+            serializer.serialize_f64(bits)
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn matrices(factors: &Factors) -> Result<(), AllocatorError> {
     if bits.is_empty() {
         return Err(AllocatorError::Empty { field: "matrices.bits" });
     }
-    let sound = bits.windows(2).all(|pair| pair[0] < pair[1]) && bits[0] > 0.0 && bits[bits.len() - 1] <= 16.0;
+    let sound =
+        bits.windows(2).all(|pair| pair[0] < pair[1]) && bits[0] > 0.0 && bits[bits.len() - 1] <= 16.0;
     if !sound {
         let value = bits.iter().copied().fold(f64::NAN, f64::max);
         return Err(AllocatorError::Value { field: "matrices.bits", layer: None, expert: None, value });

@@ -16,8 +16,7 @@ fn matrices_share_the_budget_and_steps_lead_to_the_same_bits() {
     let workplace = Workplace::empty();
     let mut command = mcmoe("compress");
     let args = format!("{} --expert-bits 2 --json", calibration());
-    let summary =
-        run(command.arg(DEMO).arg("-o").arg(workplace.out()).args(args.split_whitespace())).json();
+    let summary = run(command.arg(DEMO).arg("-o").arg(workplace.out()).args(args.split_whitespace())).json();
     let allocation = workplace.out().join("allocation.json");
     let bits = matrices(&allocation);
     assert!(bits.len() == 72 && bits.iter().all(|bits| [1.0, 1.5, 2.0, 2.5, 3.0].contains(bits)), "{bits:?}");

@@ -86,11 +86,8 @@ pub fn collect_factors<B: PackedOps>(
     let dir = tempfile::tempdir_in(&parent).map_err(|e| MixtralError::write(&parent, e))?;
     let place = Measuring::<B>::place(dir.path());
     let stream = Stream::embed(source, samples, place, device)?;
-    let sensitivities = if options.matrices {
-        sensitivities::<B>(source, samples, device, progress)?
-    } else {
-        Vec::new()
-    };
+    let sensitivities =
+        if options.matrices { sensitivities::<B>(source, samples, device, progress)? } else { Vec::new() };
     let mut measuring = Measuring::<B> { source: *source, options, stream, device };
     let config = source.config;
     progress.start("measuring experts", (config.num_hidden_layers * config.num_local_experts) as u64);
@@ -127,8 +124,10 @@ impl LayerFactors {
             // Errors at other rates are to those measured as their distortions are.
             let distortion = |rate: &TrellisRate| rate.distortion();
             let measured = TrellisRate::ALL.iter().find(|rate| rate.bits() == BITS).map_or(1.0, distortion);
-            let rates = |loss: f64| TrellisRate::ALL.iter().map(|r| loss * distortion(r) / measured).collect();
-            let expert = |sensitivity: f64, losses: &MatrixLosses| losses.map(|l| rates(sensitivity * l)).to_vec();
+            let rates =
+                |loss: f64| TrellisRate::ALL.iter().map(|r| loss * distortion(r) / measured).collect();
+            let expert =
+                |sensitivity: f64, losses: &MatrixLosses| losses.map(|l| rates(sensitivity * l)).to_vec();
             let layer = |(layer, &sensitivity): (&Self, &f64)| {
                 layer.matrices.iter().map(|losses| expert(sensitivity, losses)).collect()
             };
@@ -225,7 +224,8 @@ impl<B: PackedOps> Measuring<'_, B> {
             losses.iter_mut().zip(loss).for_each(|(total, loss)| *total += loss);
             outputs.push(output)
         })?;
-        let matrices = self.options.matrices.then(|| self.matrix_losses(l, e, &expert, routed)).transpose()?;
+        let matrices =
+            self.options.matrices.then(|| self.matrix_losses(l, e, &expert, routed)).transpose()?;
         Ok((losses, outputs.finish()?.0, matrices))
     }
 }

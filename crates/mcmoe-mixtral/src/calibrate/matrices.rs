@@ -34,7 +34,8 @@ impl<B: PackedOps> Measuring<'_, B> {
         for x in routed.inputs[e].read()? {
             outer.add(&x?).map_err(|source| MixtralError::quantize(&name(0), source))?;
         }
-        let (w1, w3) = (Rows::read(self, &name(0), inner, hidden)?, Rows::read(self, &name(2), inner, hidden)?);
+        let (w1, w3) =
+            (Rows::read(self, &name(0), inner, hidden)?, Rows::read(self, &name(2), inner, hidden)?);
         let [w1, w3] = Rows::quantize([w1, w3], &outer).map_err(|s| MixtralError::quantize(&name(0), s))?;
         drop(outer);
         let mut within = Hessian::new(inner);
@@ -94,15 +95,17 @@ impl Rows {
         hessian: &Hessian,
     ) -> Result<[Self; N], mcmoe_quant::QuantError> {
         let options = QuantOptions::trellis(BITS)?;
-        let chosen = matrices.each_ref().map(|m| {
-            m.values.chunks_exact(m.cols).step_by(m.step).flatten().copied().collect::<Vec<f32>>()
-        });
-        let views = matrices.iter().zip(&chosen).map(|(m, rows)| Matrix::new(rows.len() / m.cols, m.cols, rows));
+        let chosen = matrices
+            .each_ref()
+            .map(|m| m.values.chunks_exact(m.cols).step_by(m.step).flatten().copied().collect::<Vec<f32>>());
+        let views =
+            matrices.iter().zip(&chosen).map(|(m, rows)| Matrix::new(rows.len() / m.cols, m.cols, rows));
         let quantized = quantize_all(&views.collect::<Result<Vec<_>, _>>()?, Some(hessian), &options)?;
         for (matrix, quantized) in matrices.iter_mut().zip(quantized) {
             let weights = quantized.packed.dequantize();
             let rows = matrix.values.chunks_exact_mut(matrix.cols).step_by(matrix.step);
-            rows.zip(weights.chunks_exact(matrix.cols)).for_each(|(row, weights)| row.copy_from_slice(weights));
+            rows.zip(weights.chunks_exact(matrix.cols))
+                .for_each(|(row, weights)| row.copy_from_slice(weights));
         }
         Ok(matrices)
     }

@@ -10,6 +10,6 @@ mod stream;
 pub(crate) use activations::ActivationFile;
 pub use factors::{FactorOptions, collect_factors};
 pub(crate) use factors::{LayerFactors, Measuring};
-pub(crate) use sensitivity::sensitivities;
 pub use samples::{Calibration, CalibrationRecord, CalibrationTokens};
+pub(crate) use sensitivity::sensitivities;
 pub(crate) use stream::{Advanced, Place, Routed, Stream, Weights, sample_bytes, samples_at_once};

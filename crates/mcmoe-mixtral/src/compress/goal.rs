@@ -135,7 +135,9 @@ pub(super) fn bytes_besides_experts(
         for matrix in MatrixInfo::of_layer(config, l) {
             entries += 2; // a tensor and a line of the report
             if matrix.kind == MatrixKind::Attention {
-                let shape = attention.shape(matrix.rows, matrix.cols).map_err(|e| MixtralError::shape("--group-size", &e))?;
+                let shape = attention
+                    .shape(matrix.rows, matrix.cols)
+                    .map_err(|e| MixtralError::shape("--group-size", &e))?;
                 bytes += shape.total_bytes() as u64;
             }
         }

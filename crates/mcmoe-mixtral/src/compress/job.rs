@@ -88,8 +88,7 @@ impl<'a> Job<'a> {
         let average = allocation.average_bits();
         tracing::info!(expert_bits = average, "bits allocated");
         let options = self.options;
-        let quantization =
-            QuantizationConfig::new(options, average);
+        let quantization = QuantizationConfig::new(options, average);
         let widths = quantization.widths(&allocation, self.folder.dir())?;
         let shards = self.quantize::<B>(&widths, journal, device)?;
 

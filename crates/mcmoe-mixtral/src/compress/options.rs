@@ -154,7 +154,8 @@ impl CompressOptions {
 
     /// The options that decide the result, calibration left out.
     pub(super) fn decisive(&self) -> String {
-        let Self { size, attention_bits, group_size, quantizer, mode, exponents, allocation, seed, .. } = self;
+        let Self { size, attention_bits, group_size, quantizer, mode, exponents, allocation, seed, .. } =
+            self;
         let bits = allocation.as_ref().map(|allocation| (&allocation.bits, &allocation.matrices));
         format!("{size:?} {attention_bits} {group_size} {quantizer:?} {mode:?} {exponents:?} {bits:?} {seed}")
     }
@@ -201,7 +202,8 @@ impl CompressOptions {
     }
 
     fn needs_factors(&self) -> bool {
-        self.allocation.is_none() && matches!(self.mode_in_use(), Mode::Global | Mode::Mixed | Mode::Manual { .. })
+        self.allocation.is_none()
+            && matches!(self.mode_in_use(), Mode::Global | Mode::Mixed | Mode::Manual { .. })
     }
 
     /// Options of the quantizer for a matrix packed this way.

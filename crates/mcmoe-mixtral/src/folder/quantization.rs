@@ -101,7 +101,9 @@ impl QuantizationConfig {
         let known = [VERSION, VERSION_WITHOUT_TRELLIS].map(u64::from);
         if !version.is_some_and(|version| known.contains(&version)) {
             let found = version.map_or("missing".to_owned(), |version| version.to_string());
-            return refuse(format!("{KEY}.version is {found}; this build reads versions {VERSION_WITHOUT_TRELLIS} and {VERSION}"));
+            return refuse(format!(
+                "{KEY}.version is {found}; this build reads versions {VERSION_WITHOUT_TRELLIS} and {VERSION}"
+            ));
         }
         match serde_json::from_value(value.clone()) {
             Ok(quantization) => Ok(Some(quantization)),
@@ -123,7 +125,8 @@ impl QuantizationConfig {
         attention.shape(1, 1).map_err(refuse)?;
         let group_size = self.expert_group_size.unwrap_or(self.group_size);
         let layers = allocation.matrix_bits(names::EXPERT.len());
-        if let Some(found) = layers.iter().flatten().map(Vec::len).find(|&count| count != names::EXPERT.len()) {
+        if let Some(found) = layers.iter().flatten().map(Vec::len).find(|&count| count != names::EXPERT.len())
+        {
             let reason = format!("matrices: {found} to an expert, which has {}", names::EXPERT.len());
             return Err(MixtralError::Json { path: dir.join(files::ALLOCATION), reason });
         }

@@ -81,7 +81,8 @@ impl Synthetic {
                 let coding = BitWidth::new(bits).map_err(|e| MixtralError::shape("--expert-bits", &e))?;
                 Ok::<_, MixtralError>(Packing { coding: coding.into(), group_size: self.group_size })
             };
-            let experts = bits.into_iter().map(|bits| Ok([packing(bits)?; 3])).collect::<Result<_, MixtralError>>()?;
+            let experts =
+                bits.into_iter().map(|bits| Ok([packing(bits)?; 3])).collect::<Result<_, MixtralError>>()?;
             Ok(LayerWidths { attention: packing(self.attention_bits)?, experts })
         };
         (0..layers).map(of_layer).collect()

@@ -201,7 +201,12 @@ fn multiply<const T: usize>(
 /// Adds `scale_w scale_x (Σ code · value − zero Σ value)`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn add_products(out: __m512, products: __m512i, group: &Group<'_>, (x_scale, x_sum): (f32, f32)) -> __m512 {
+pub(super) fn add_products(
+    out: __m512,
+    products: __m512i,
+    group: &Group<'_>,
+    (x_scale, x_sum): (f32, f32),
+) -> __m512 {
     let [scales, zeros] = [group.scales, group.zeros].map(|halves| load_halves(halves));
     let offset = _mm512_mul_ps(zeros, _mm512_set1_ps(x_sum));
     let products = _mm512_sub_ps(_mm512_cvtepi32_ps(products), offset);

@@ -46,11 +46,7 @@ impl Avx512Vbmi {
     }
 }
 
-kernels_for!(
-    Avx512Vbmi,
-    "avx512vbmi",
-    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni"
-);
+kernels_for!(Avx512Vbmi, "avx512vbmi", "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni");
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni")]
 fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {

@@ -128,7 +128,8 @@ impl Backend {
         path: &mut TrellisPath,
     ) -> Result<(), KernelError> {
         let cols = work.targets.len();
-        let lengths = [("importance", cols, work.importance.len()), ("feedback", cols * cols, work.feedback.len())];
+        let lengths =
+            [("importance", cols, work.importance.len()), ("feedback", cols * cols, work.feedback.len())];
         if let Some(&(what, expected, found)) = lengths.iter().find(|(_, expected, found)| expected != found)
         {
             return Err(KernelError::Length { what, expected, found });

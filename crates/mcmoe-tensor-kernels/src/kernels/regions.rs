@@ -34,10 +34,8 @@ impl Backend {
         let all: Vec<usize> = (0..count_tokens(x, first.shape().cols())?).collect();
         let inputs = |weight: &PackedMatrix| Inputs::new(self, x, &all, weight.shape(), precision);
         let shared = inputs(first);
-        let own: Vec<Option<Inputs>> = weights
-            .iter()
-            .map(|w| (!w.shape().same_inputs(first.shape())).then(|| inputs(w)))
-            .collect();
+        let own: Vec<Option<Inputs>> =
+            weights.iter().map(|w| (!w.shape().same_inputs(first.shape())).then(|| inputs(w))).collect();
         let tokens = all.len();
         let mut outputs: Vec<Vec<Lanes>> =
             weights.iter().map(|w| vec![[0.0; TILE_ROWS]; w.shape().tiles() * tokens]).collect();

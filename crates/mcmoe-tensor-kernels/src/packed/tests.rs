@@ -82,7 +82,8 @@ fn naive_level(rate: TrellisRate, codes: &[u8]) -> u8 {
         };
         stream.extend((0..bits).rev().map(|bit| code >> bit & 1));
     }
-    let window = stream[stream.len() - WINDOW..].iter().fold(0, |window, &bit| window << 1 | usize::from(bit));
+    let window =
+        stream[stream.len() - WINDOW..].iter().fold(0, |window, &bit| window << 1 | usize::from(bit));
     LEVELS[rate.index()][window]
 }
 

@@ -157,7 +157,8 @@ fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range
         })
     });
     let states = work.rate.states_before(chunk.start);
-    let slots: [usize; MOST_OPEN] = std::array::from_fn(|back| (index + most * most - 1 - back.min(most)) % most);
+    let slots: [usize; MOST_OPEN] =
+        std::array::from_fn(|back| (index + most * most - 1 - back.min(most)) % most);
     let targets = memory.paths[0][..states].iter_mut().zip(&mut memory.moved).zip(&mut memory.origins[0]);
     for (state, ((path, first), origin)) in targets.enumerate() {
         // Some sums side by side, which do not wait for each other.
@@ -235,12 +236,7 @@ fn extend(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, levels: &[f32; W
 
 /// The cost of every window that a column can make of the open paths by appending `B` symbols.
 #[inline(always)]
-fn branch<const B: usize>(
-    memory: &mut TrellisMemory,
-    levels: &[f32; WINDOWS],
-    target: f32,
-    importance: f32,
-) {
+fn branch<const B: usize>(memory: &mut TrellisMemory, levels: &[f32; WINDOWS], target: f32, importance: f32) {
     let (windows, levels) = (memory.windows.as_chunks_mut::<B>().0, levels.as_chunks::<B>().0);
     let open = memory.costs.iter().zip(&memory.moved);
     for (((cost, moved), windows), levels) in open.zip(windows).zip(levels) {
