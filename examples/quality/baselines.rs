@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::files;
-use crate::points::{Corpus, Point, Pruned};
+use crate::points::{Point, Pruned};
 use crate::systems;
 
 /// Groups of this name are of another model.
@@ -58,18 +58,8 @@ fn point(group: &str, value: &Value) -> Option<Point> {
         ("hqq", name) => (systems::HQQ, name),
         other => other,
     };
-    Some(Point {
-        system: system.to_owned(),
-        setting: setting.to_owned(),
-        calibrated: (group != "hqq").then_some(Corpus::WikiText),
-        evaluated: Corpus::WikiText,
-        pruning: None,
-        bpw,
-        attention_bpw: None,
-        perplexity,
-        seconds: None,
-        stamp: None,
-    })
+    let point = Point::new(system, setting, bpw, perplexity);
+    Some(Point { calibrated: point.calibrated.filter(|_| group != "hqq"), ..point })
 }
 
 /// The point of `plain` with pruning, named as `16 (2.0 bit), RULE` or `16, RULE`.

@@ -90,14 +90,13 @@ fn fill(page: &str, name: &str, content: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::points::example;
     use crate::stamp::Stamp;
 
     fn report() -> Report {
         let stamp = Some(Stamp { date: "2000-01-01".to_owned(), machine: "a CPU, 2 threads".to_owned() });
-        let ours = example(systems::TRELLIS, "2 bits", 2.0625, 21.0);
+        let ours = Point::new(systems::TRELLIS, "2 bits", 2.0625, 21.0);
         let ours = Point { seconds: Some(9.0), attention_bpw: Some(4.25), stamp, ..ours };
-        let theirs = example(systems::HQQ, "2 bit", 2.25, 22.0);
+        let theirs = Point::new(systems::HQQ, "2 bit", 2.25, 22.0);
         Report::new(Baselines { dense: 20.0, points: vec![theirs] }, vec![ours])
     }
 

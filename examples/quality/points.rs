@@ -67,6 +67,22 @@ pub(crate) enum Kind {
 }
 
 impl Point {
+    /// A perplexity on WikiText-2 after calibration on it, with nothing else known.
+    pub(crate) fn new(system: &str, setting: &str, bpw: f64, perplexity: f64) -> Self {
+        Self {
+            system: system.to_owned(),
+            setting: setting.to_owned(),
+            calibrated: Some(Corpus::WikiText),
+            evaluated: Corpus::WikiText,
+            pruning: None,
+            bpw,
+            attention_bpw: None,
+            perplexity,
+            seconds: None,
+            stamp: None,
+        }
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         let wikitext = Corpus::WikiText;
         if self.pruning.is_some() {
@@ -111,23 +127,6 @@ pub(crate) fn write(path: &Path, points: &[Point]) -> Result<(), String> {
     files::write(path, &(text + "\n"))
 }
 
-/// Makes points for tests.
-#[cfg(test)]
-pub(crate) fn example(system: &str, setting: &str, bpw: f64, perplexity: f64) -> Point {
-    Point {
-        system: system.to_owned(),
-        setting: setting.to_owned(),
-        calibrated: Some(Corpus::WikiText),
-        evaluated: Corpus::WikiText,
-        pruning: None,
-        bpw,
-        attention_bpw: None,
-        perplexity,
-        seconds: None,
-        stamp: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +138,7 @@ mod tests {
         assert_eq!(read(&path), Ok(Vec::new()));
         let pruning = Some(Pruned { rule: "median".to_owned(), share: 0.25 });
         let stamp = Some(Stamp { date: "2000-01-01".to_owned(), machine: "a CPU".to_owned() });
-        let points = vec![Point { pruning, stamp, ..example("ours", "2 bits", 2.0625, 21.5) }];
+        let points = vec![Point { pruning, stamp, ..Point::new("ours", "2 bits", 2.0625, 21.5) }];
         write(&path, &points).unwrap();
         assert_eq!(read(&path), Ok(points));
         files::write(&path, "[{}]").unwrap();
@@ -148,7 +147,7 @@ mod tests {
 
     #[test]
     fn kinds_follow_from_texts_and_pruning() {
-        let point = example("ours", "2 bits", 2.0, 21.0);
+        let point = Point::new("ours", "2 bits", 2.0, 21.0);
         assert_eq!(point.kind(), Kind::Main);
         assert_eq!(Point { calibrated: None, ..point.clone() }.kind(), Kind::Main);
         assert_eq!(Point { calibrated: Some(Corpus::Book), ..point.clone() }.kind(), Kind::Foreign);

@@ -176,7 +176,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::points::example;
 
     #[test]
     fn runs_have_different_names() {
@@ -189,7 +188,7 @@ mod tests {
     #[test]
     fn points_belong_to_their_runs() {
         let runs = all();
-        let point = example(systems::TRELLIS, "at most 2.0625 bits", 2.0625, 21.0);
+        let point = Point::new(systems::TRELLIS, "at most 2.0625 bits", 2.0625, 21.0);
         assert_eq!(runs.iter().filter(|run| run.has(&point)).count(), 1);
         let run = runs.iter().find(|run| run.has(&point)).unwrap();
         assert_eq!(run.evaluations.len(), 4);

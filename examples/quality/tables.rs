@@ -116,17 +116,17 @@ fn table(head: &[&str], words: usize, rows: impl Iterator<Item = Vec<String>>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::points::{Pruned, example};
+    use crate::points::Pruned;
 
     const REFERENCE: Reference = Reference { wikitext: 20.0, book: Some(50.0) };
 
     fn points() -> Vec<Point> {
-        let ours = Point { seconds: Some(61.4), ..example("ours", "2 bits", 2.0625, 20.2) };
+        let ours = Point { seconds: Some(61.4), ..Point::new("ours", "2 bits", 2.0625, 20.2) };
         let pruning = Some(Pruned { rule: "median".to_owned(), share: 0.244 });
         let book = Point { evaluated: Corpus::Book, perplexity: 55.0, ..ours.clone() };
         vec![
             Point { pruning, perplexity: 20.4, ..ours.clone() },
-            example("theirs", "A|B", 2.25, 22.0),
+            Point::new("theirs", "A|B", 2.25, 22.0),
             ours,
             book,
         ]
@@ -164,6 +164,6 @@ mod tests {
 
     #[test]
     fn a_hair_below_is_zero() {
-        assert_eq!(excess_cell(&REFERENCE, &example("ours", "16-bit", 16.0, 19.99999)), "0.00");
+        assert_eq!(excess_cell(&REFERENCE, &Point::new("ours", "16-bit", 16.0, 19.99999)), "0.00");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::error::AllocatorError;
-use crate::factors::Factors;
+use crate::factors::{Factors, check};
 use crate::files;
 use crate::options::Mode;
 use crate::significance::Exponents;
@@ -126,8 +126,7 @@ impl Allocation {
     #[must_use]
     pub fn average_bits(&self) -> f64 {
         if let Some(matrices) = &self.matrices {
-            let all = || matrices.iter().flatten().flatten();
-            return all().sum::<f64>() / all().count().max(1) as f64;
+            return average(matrices.iter().flatten().flatten());
         }
         let total: u64 = self.experts().map(u64::from).sum();
         self.mean(total as f64)
@@ -198,12 +197,7 @@ impl Allocation {
         if count == 0 {
             return Err(AllocatorError::Empty { field });
         }
-        let length = |layer, expert, expected, found| {
-            if expected == found {
-                return Ok(());
-            }
-            Err(AllocatorError::Shape { field, layer, expert, expected, found })
-        };
+        let length = |layer, expert, expected, found| check::length(field, layer, expert, expected, found);
         length(None, None, self.bits.len(), matrices.len())?;
         for (layer, (experts, bits)) in matrices.iter().zip(&self.bits).enumerate() {
             length(Some(layer), None, bits.len(), experts.len())?;
@@ -230,4 +224,10 @@ impl Allocation {
         }
         Ok(())
     }
+}
+
+/// The mean, 0 of nothing.
+pub(crate) fn average<'a>(bits: impl IntoIterator<Item = &'a f64>) -> f64 {
+    let (sum, count) = bits.into_iter().fold((0.0, 0_usize), |(sum, count), bits| (sum + bits, count + 1));
+    sum / count.max(1) as f64
 }

@@ -1,8 +1,8 @@
 //! Factors in, allocation out.
 
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, average};
 use crate::error::AllocatorError;
-use crate::factors::Factors;
+use crate::factors::{Factors, MatrixFactors};
 use crate::measure::Measure;
 use crate::mode::manual::Moves;
 use crate::mode::{global, manual, mixed, random, uniform};
@@ -43,6 +43,22 @@ impl Allocator {
         self.allocate(&Factors::alike(num_layers, num_experts, bits.to_vec())).map(drop)
     }
 
+    /// As [`Allocator::check`] for [`Mode::Global`]: `matrices` matrices an expert, candidate code bits `bits`.
+    ///
+    /// # Errors
+    /// As [`Allocator::allocate`].
+    pub fn check_matrices(
+        &self,
+        num_layers: usize,
+        num_experts: usize,
+        matrices: usize,
+        bits: Vec<f64>,
+    ) -> Result<(), AllocatorError> {
+        let loss = vec![vec![vec![vec![1.0; bits.len()]; matrices]; num_experts]; num_layers];
+        let factors = Factors::unmeasured(num_layers, num_experts, vec![1]);
+        self.allocate(&factors.with_matrices(MatrixFactors::new(bits, loss))).map(drop)
+    }
+
     /// The same as [`Allocator::allocate`] with another solver.
     ///
     /// # Errors
@@ -54,22 +70,19 @@ impl Allocator {
     ) -> Result<Allocation, AllocatorError> {
         let options = &self.options;
         factors.validate_shape()?;
-        if options.mode == Mode::Global {
-            factors.validate_matrices()?;
-            let (matrices, objective) =
-                global::allocate(factors, options.budget, options.storage.as_ref(), solver)?;
-            let average = |bits: &Vec<f64>| (bits.iter().sum::<f64>() / bits.len() as f64).round() as u8;
-            let bits = matrices.iter().map(|layer| layer.iter().map(average).collect()).collect();
-            return Ok(Allocation {
-                matrices: Some(matrices),
-                objective: Some(objective),
-                ..self.stamped(bits)
-            });
-        }
-        let measure = Measure::new(options.budget, options.storage.as_ref(), factors)?;
+        let measure = || Measure::new(options.budget, options.storage.as_ref(), factors);
         match options.mode {
+            Mode::Global => {
+                factors.validate_matrices()?;
+                let storage = options.storage.as_ref();
+                let (matrices, objective) = global::allocate(factors, options.budget, storage, solver)?;
+                let rounded = |bits: &Vec<f64>| average(bits).round() as u8;
+                let bits = matrices.iter().map(|layer| layer.iter().map(rounded).collect()).collect();
+                let (matrices, objective) = (Some(matrices), Some(objective));
+                Ok(Allocation { matrices, objective, ..self.stamped(bits) })
+            }
             Mode::Mixed => {
-                let (bits, objective) = mixed::allocate(factors, options, &measure, solver)?;
+                let (bits, objective) = mixed::allocate(factors, options, &measure()?, solver)?;
                 let allocation = self.stamped(bits);
                 Ok(Allocation {
                     objective: Some(objective),
@@ -77,14 +90,13 @@ impl Allocator {
                     ..allocation
                 })
             }
-            Mode::Global => unreachable!("handled above"),
-            Mode::Uniform => Ok(self.stamped(uniform::allocate(factors, options.budget, &measure)?)),
+            Mode::Uniform => Ok(self.stamped(uniform::allocate(factors, options.budget, &measure()?)?)),
             Mode::Random => {
-                let allocation = self.stamped(random::allocate(factors, &measure, options.seed)?);
+                let allocation = self.stamped(random::allocate(factors, &measure()?, options.seed)?);
                 Ok(Allocation { seed: Some(options.seed), ..allocation })
             }
             Mode::Manual { high, low } => {
-                let bits = manual::allocate(factors, options, &measure, Moves { high, low })?;
+                let bits = manual::allocate(factors, options, &measure()?, Moves { high, low })?;
                 Ok(Allocation { exponents: Some(options.exponents), ..self.stamped(bits) })
             }
         }

@@ -1,6 +1,6 @@
 //! The expert significance factors that calibration measures.
 
-mod check;
+pub(crate) mod check;
 
 use std::path::Path;
 

@@ -117,7 +117,8 @@ fn sizes(
     factors.bits.iter().map(|&width| Ok(size(storage.checked_bits(width)?) as u64)).collect()
 }
 
-fn whole(size: f64) -> u64 {
+/// The whole number that a budget comes to.
+pub(crate) fn whole(size: f64) -> u64 {
     (size + ROUNDING).floor() as u64
 }
 
@@ -129,7 +130,8 @@ fn layers(factors: &Factors) -> f64 {
     factors.num_layers as f64
 }
 
-fn positive(value: f64) -> Result<f64, AllocatorError> {
+/// A budget that is a number above 0.
+pub(crate) fn positive(value: f64) -> Result<f64, AllocatorError> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err(AllocatorError::Budget { value }) }
 }
 

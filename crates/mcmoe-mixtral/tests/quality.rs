@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
 use common::compression::run;
 use common::{fixture, json};
@@ -53,8 +54,7 @@ fn the_trellis_is_better_than_any_other_at_the_same_bytes() {
         return;
     };
     let others = &json(baselines)["llama_cpp"]["points"];
-    let calibration = Calibration::new(format!("wikitext2:{}", train.display()).parse().unwrap());
-    let calibration = calibration.samples(128).seq_len(256).seed(0);
+    let calibration = calibration(&train);
     for (bits, other, most) in [(1.5, "IQ1_S", 22.4), (1.75, "IQ1_M", 21.70), (2.0625, "IQ2_XXS", 21.13)] {
         let options = CompressOptions::default().size(SizeGoal::BitsPerWeight(bits));
         let (dir, _) = run(&model, &options.calibration(calibration.clone()));
@@ -73,6 +73,12 @@ fn the_trellis_is_better_than_any_other_at_the_same_bytes() {
     }
 }
 
+/// 128 windows of 256 tokens.
+fn calibration(train: &Path) -> Calibration {
+    let calibration = Calibration::new(format!("wikitext2:{}", train.display()).parse().unwrap());
+    calibration.samples(128).seq_len(256).seed(0)
+}
+
 /// A published result.
 struct Point {
     /// Average code bits of an expert.
@@ -89,8 +95,7 @@ fn compare(name: &str, published: &str, points: &[Point]) {
         return;
     };
     let published = &json(baselines)[published];
-    let calibration = Calibration::new(format!("wikitext2:{}", train.display()).parse().unwrap());
-    let calibration = calibration.samples(128).seq_len(256).seed(0);
+    let calibration = calibration(&train);
     let mut worse = Vec::new();
     for point in points {
         let mode = if point.name.starts_with("uniform") { Mode::Uniform } else { Mode::Mixed };

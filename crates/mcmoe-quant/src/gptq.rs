@@ -5,12 +5,10 @@
 //! as one product. Rows do not influence each other, so tasks of a few rows run in parallel and give
 //! the same codes on any number of threads.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use mcmoe_tensor_kernels::{BitWidth, PackedMatrix, PackedShape};
 use rayon::prelude::*;
 
-use crate::linalg::inverse_factor;
+use crate::linalg::{correct_beyond, inverse_factor};
 use crate::quantized::{Draft, RowMut};
 use crate::{Fallback, Grid, Hessian, Matrix, QuantError, QuantOptions, rtn};
 
@@ -80,7 +78,7 @@ fn sweep(
     let mut rows = draft.rows_mut();
     let tasks = rows.par_chunks_mut(rows_a_task).zip(weight.data().par_chunks(rows_a_task * shape.cols()));
     tasks.for_each(|(rows, weights)| {
-        Task { weights: weights.to_vec(), factor, shape, bits, options }.run(rows)
+        Task { weights: weights.to_vec(), factor, shape, bits, options }.run(rows);
     });
     drop(rows);
     draft.pack()
@@ -109,7 +107,7 @@ impl Task<'_> {
                 let errors = &mut errors[i * (end - start)..][..end - start];
                 self.round_block(row, i, start, errors);
             }
-            self.correct_beyond(rows.len(), start, end, errors);
+            correct_beyond(&mut self.weights, self.factor, cols, start..end, errors);
             start = end;
         }
     }
@@ -141,19 +139,5 @@ impl Task<'_> {
     fn grid_at(&self, row: &RowMut<'_>, col: usize) -> Grid {
         let group = col / self.shape.group_size();
         Grid::new(row.scales[group].to_f32(), row.zeros[group].to_f32(), self.bits)
-    }
-
-    /// Takes the errors of block `start..end` off all columns beyond it.
-    fn correct_beyond(&mut self, rows: usize, start: usize, end: usize, errors: &[f32]) {
-        let cols = self.shape.cols();
-        if end == cols {
-            return;
-        }
-        let errors = MatRef::from_row_major_slice(errors, rows, end - start);
-        let factor = MatRef::from_row_major_slice(self.factor, cols, cols);
-        let factor = factor.submatrix(start, end, end - start, cols - end);
-        let weights = MatMut::from_row_major_slice_mut(&mut self.weights, rows, cols);
-        let weights = weights.submatrix_mut(0, end, rows, cols - end);
-        matmul(weights, Accum::Add, errors, factor, -1.0, Par::Seq);
     }
 }

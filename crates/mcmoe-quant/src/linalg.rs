@@ -1,9 +1,12 @@
-//! The factor of the inverse Hessian that GPTQ walks along.
+//! The factor of the inverse Hessian that GPTQ walks along, and the step that it takes beyond a block.
+
+use std::ops::Range;
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Mat, MatMut, Par, Spec};
+use faer::{Accum, Mat, MatMut, MatRef, Par, Spec};
 
 use crate::Hessian;
 
@@ -35,6 +38,27 @@ pub(crate) fn inverse_factor(hessian: &Hessian, ridge: f32) -> Option<Vec<f32>> 
     invert_lower_triangular(MatMut::from_row_major_slice_mut(&mut factor, n, n), lower.as_ref(), par);
     factor.reverse();
     factor.iter().all(|value| value.is_finite()).then_some(factor)
+}
+
+/// Takes the errors of the columns `range`, `[rows, range]` and each divided by its own entry of the
+/// factor's diagonal, off all columns beyond, of `weights`, `[rows, cols]`.
+pub(crate) fn correct_beyond(
+    weights: &mut [f32],
+    factor: &[f32],
+    cols: usize,
+    range: Range<usize>,
+    errors: &[f32],
+) {
+    let (rows, beyond) = (weights.len() / cols, cols - range.end);
+    if beyond == 0 {
+        return;
+    }
+    let errors = MatRef::from_row_major_slice(errors, rows, range.len());
+    let factor = MatRef::from_row_major_slice(factor, cols, cols);
+    let factor = factor.submatrix(range.start, range.end, range.len(), beyond);
+    let weights = MatMut::from_row_major_slice_mut(weights, rows, cols);
+    let weights = weights.submatrix_mut(0, range.end, rows, beyond);
+    matmul(weights, Accum::Add, errors, factor, -1.0, Par::Seq);
 }
 
 #[cfg(test)]

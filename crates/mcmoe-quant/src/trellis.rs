@@ -3,14 +3,15 @@
 //! Weights and Hessian are rotated first, as the inputs will be. Within a group the search carries the
 //! feedback along every path; beyond the group it follows as one product, as in GPTQ.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use std::ops::Range;
+
 use half::f16;
 use mcmoe_tensor_kernels::{
     Backend, PackedMatrix, PackedShape, TrellisMemory, TrellisPath, TrellisRate, TrellisSearch,
 };
 use rayon::prelude::*;
 
+use crate::linalg::correct_beyond;
 use crate::{Fallback, Hessian, Matrix, QuantError, QuantOptions, gptq};
 
 /// Rows that a task carries through all columns.
@@ -28,9 +29,12 @@ pub(crate) fn quantize(
         Some(hessian) => gptq::factor(&hessian.rotated(backend), options)?,
         None => (None, (options.method == crate::Method::Gptq).then_some(Fallback::NoTokens)),
     };
+    let factor = factor.as_deref();
+    // The same for all, which have the same columns.
+    let Some(first) = weights.first() else { return Ok(vec![]) };
+    let groups = groups(factor, &options.shape(*first)?);
     let quantize = |weight: &Matrix<'_>| {
-        let shape = options.shape(*weight)?;
-        let walk = Walk { backend, rate, shape, groups: groups(factor.as_deref(), &shape), factor: &factor };
+        let walk = Walk { backend, rate, shape: options.shape(*weight)?, groups: &groups, factor };
         walk.quantize(*weight)
     };
     weights.iter().map(|weight| Ok((quantize(weight)?, fallback))).collect()
@@ -48,7 +52,7 @@ fn groups(factor: Option<&[f32]>, shape: &PackedShape) -> Vec<Group> {
     let cols = shape.cols();
     let ranges =
         (0..cols).step_by(shape.group_size()).map(|start| start..cols.min(start + shape.group_size()));
-    let group = |range: std::ops::Range<usize>| {
+    let group = |range: Range<usize>| {
         let Some(factor) = factor else {
             let feedback = vec![0.0; range.len() * range.len()];
             return Group { importance: vec![1.0; range.len()], feedback };
@@ -70,8 +74,8 @@ struct Walk<'a> {
     backend: Backend,
     rate: TrellisRate,
     shape: PackedShape,
-    groups: Vec<Group>,
-    factor: &'a Option<Vec<f32>>,
+    groups: &'a [Group],
+    factor: Option<&'a [f32]>,
 }
 
 impl Walk<'_> {
@@ -108,7 +112,7 @@ impl Walk<'_> {
                 codes[start..end].copy_from_slice(&path.symbols);
                 errors.extend(path.errors.iter().map(|error| error * unit));
             }
-            self.correct_beyond(&mut weights, start, end, &mut errors);
+            self.correct_beyond(&mut weights, start..end, errors);
             start = end;
         }
         Ok(())
@@ -120,21 +124,14 @@ impl Walk<'_> {
         f16::from_f32((square.sqrt() / self.rate.unit()).min(f16::MAX.to_f32()))
     }
 
-    /// Takes the errors of the columns `start..end` off all columns beyond them.
-    fn correct_beyond(&self, weights: &mut [f32], start: usize, end: usize, errors: &mut [f32]) {
-        let cols = self.shape.cols();
-        let Some(factor) = self.factor.as_ref().filter(|_| end < cols) else { return };
-        for errors in errors.chunks_exact_mut(end - start) {
-            for (col, error) in (start..end).zip(errors) {
+    /// Takes the errors of the columns `range` off all columns beyond them.
+    fn correct_beyond(&self, weights: &mut [f32], range: Range<usize>, mut errors: Vec<f32>) {
+        let (Some(factor), cols) = (self.factor, self.shape.cols()) else { return };
+        for errors in errors.chunks_exact_mut(range.len()) {
+            for (col, error) in range.clone().zip(errors) {
                 *error /= factor[col * cols + col];
             }
         }
-        let rows = weights.len() / cols;
-        let errors = MatRef::from_row_major_slice(errors, rows, end - start);
-        let factor = MatRef::from_row_major_slice(factor, cols, cols);
-        let factor = factor.submatrix(start, end, end - start, cols - end);
-        let weights = MatMut::from_row_major_slice_mut(weights, rows, cols);
-        let weights = weights.submatrix_mut(0, end, rows, cols - end);
-        matmul(weights, Accum::Add, errors, factor, -1.0, Par::Seq);
+        correct_beyond(weights, factor, cols, range, &errors);
     }
 }

@@ -1,5 +1,8 @@
 //! Trellis codes: GPTQ and rounding to nearest, from weights to packed matrices.
 
+mod common;
+
+use common::{gaussian, invert};
 use mcmoe_quant::{
     Backend, Fallback, Hessian, KernelError, Matrix, Method, PackedMatrix, Precision, QuantError,
     QuantOptions, Quantized, TrellisRate, matmul, quantize, quantize_all,
@@ -7,13 +10,8 @@ use mcmoe_quant::{
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-
-fn gaussian(rng: &mut ChaCha8Rng) -> f32 {
-    let uniform = |rng: &mut ChaCha8Rng| (rng.next_u32() as f32 + 1.0) / 4_294_967_808.0;
-    (-2.0 * uniform(rng).ln()).sqrt() * (std::f32::consts::TAU * uniform(rng)).cos()
-}
 
 fn gaussians(count: usize, size: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
     (0..count).map(|_| size * gaussian(rng)).collect()
@@ -178,22 +176,7 @@ fn rotated_inverse(hessian: &Hessian, ridge: f64) -> Vec<f64> {
     let transposed: Vec<f32> = (0..n * n).map(|at| product[at % n * n + at / n] as f32).collect();
     let mut a = rotated(&transposed, n);
     (0..n).for_each(|i| a[i * n + i] += ridge);
-    let mut inverse: Vec<f64> = (0..n * n).map(|at| f64::from(u8::from(at / n == at % n))).collect();
-    for col in 0..n {
-        let pivot = a[col * n + col];
-        for j in 0..n {
-            a[col * n + j] /= pivot;
-            inverse[col * n + j] /= pivot;
-        }
-        for i in (0..n).filter(|&i| i != col) {
-            let factor = a[i * n + col];
-            for j in 0..n {
-                a[i * n + j] -= factor * a[col * n + j];
-                inverse[i * n + j] -= factor * inverse[col * n + j];
-            }
-        }
-    }
-    inverse
+    invert(&a, n)
 }
 
 #[test]

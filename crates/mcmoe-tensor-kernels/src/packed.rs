@@ -220,7 +220,8 @@ fn pack_tile(shape: &PackedShape, first: usize, params: [&[f16]; 2], codes: &[u8
         let steps = range.len() / STEP_COLS;
         match shape.coding() {
             Coding::Grid(bits) => {
-                for (block, lines) in lines.chunks_exact_mut(bits.bits() as usize).enumerate().take(steps / 8)
+                for (block, lines) in
+                    lines.chunks_exact_mut(bits.bits() as usize).enumerate().take(steps / BLOCK_STEPS)
                 {
                     let line = |step| std::array::from_fn(|at| code(at, step * STEP_COLS + at % STEP_COLS));
                     let steps = std::array::from_fn(|step| line(block * BLOCK_STEPS + step));

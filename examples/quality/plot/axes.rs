@@ -135,10 +135,9 @@ fn upright(svg: &mut Svg, x: f64, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::points::example;
 
     fn frame(perplexities: &[f64]) -> Frame {
-        let points: Vec<Point> = perplexities.iter().map(|&ppl| example("ours", "", 2.0, ppl)).collect();
+        let points: Vec<Point> = perplexities.iter().map(|&ppl| Point::new("ours", "", 2.0, ppl)).collect();
         Frame::around(&points.iter().collect::<Vec<_>>(), 20.4228)
     }
 
@@ -146,8 +145,8 @@ mod tests {
     fn the_frame_holds_all_points() {
         let frame = frame(&[20.5032, 23.0, 20.0, 700.0]);
         assert_eq!((frame.bits, frame.excess.0), (BITS, 0.2));
-        assert_eq!(frame.place(&example("ours", "", 1.0, 32.0)), (LEFT, TOP));
-        let (x, y) = frame.place(&example("ours", "", 3.5, 20.0));
+        assert_eq!(frame.place(&Point::new("ours", "", 1.0, 32.0)), (LEFT, TOP));
+        let (x, y) = frame.place(&Point::new("ours", "", 3.5, 20.0));
         assert!((x - RIGHT).abs() < 1e-9 && (y - BOTTOM).abs() < 1e-9);
     }
 

@@ -88,16 +88,15 @@ fn is_cut_off(point: &Point) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::points::example;
 
     fn points() -> Vec<Point> {
         vec![
-            example(systems::HQQ, "2 bit", 2.25, 22.5),
-            example(systems::HQQ, "1 bit", 1.5, 706.67),
-            example(systems::TRELLIS, "2 bits", 2.0625, 21.0),
-            example(systems::TRELLIS, "3 bits", 3.0625, 20.5),
-            example("a < b", "x", 2.0, 19.0),
-            example(systems::DENSE, "as trained", 16.0, 20.4),
+            Point::new(systems::HQQ, "2 bit", 2.25, 22.5),
+            Point::new(systems::HQQ, "1 bit", 1.5, 706.67),
+            Point::new(systems::TRELLIS, "2 bits", 2.0625, 21.0),
+            Point::new(systems::TRELLIS, "3 bits", 3.0625, 20.5),
+            Point::new("a < b", "x", 2.0, 19.0),
+            Point::new(systems::DENSE, "as trained", 16.0, 20.4),
         ]
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Allocation;
+use super::{Allocation, average};
 use crate::budget::Budget;
 use crate::options::Mode;
 use crate::significance::Exponents;
@@ -46,9 +46,11 @@ impl Serialize for Bits {
 impl From<Allocation> for File {
     fn from(allocation: Allocation) -> Self {
         let Allocation { bits, matrices, mode, budget, exponents, objective, seed, note } = allocation;
-        let average = |bits: &Vec<f64>| Bits(bits.iter().sum::<f64>() / bits.len().max(1) as f64);
         let bits = match &matrices {
-            Some(layers) => layers.iter().map(|experts| experts.iter().map(average).collect()).collect(),
+            Some(layers) => layers
+                .iter()
+                .map(|experts| experts.iter().map(|bits| Bits(average(bits))).collect())
+                .collect(),
             None => bits.iter().map(|row| row.iter().map(|&bits| Bits(f64::from(bits))).collect()).collect(),
         };
         let exact = |bits: Vec<f64>| bits.into_iter().map(Bits).collect();

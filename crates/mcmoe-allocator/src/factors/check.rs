@@ -95,7 +95,8 @@ fn count(field: &'static str, found: usize, most: usize) -> Result<(), Allocator
     }
 }
 
-fn length(
+/// An error naming the place unless there are as many entries as expected.
+pub(crate) fn length(
     field: &'static str,
     layer: Option<usize>,
     expert: Option<usize>,

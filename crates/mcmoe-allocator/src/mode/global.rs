@@ -3,6 +3,7 @@
 use crate::budget::Budget;
 use crate::error::{AllocatorError, SizeUnit};
 use crate::factors::{Factors, MatrixFactors};
+use crate::measure::{positive, whole};
 use crate::program::{Block, Program};
 use crate::solver::Solver;
 use crate::storage::Storage;
@@ -12,8 +13,6 @@ pub(crate) type MatrixBits = Vec<Vec<Vec<f64>>>;
 
 /// Code bits are counted in this part of a bit.
 const STEPS: f64 = 1024.0;
-/// Lets an average reach its own total after rounding in binary.
-const ROUNDING: f64 = 1e-9;
 
 /// The code bits of every matrix and the sum of their losses.
 pub(crate) fn allocate(
@@ -59,9 +58,7 @@ impl Goal {
             Budget::StoredBits { bits_per_weight } => (bits_per_weight, SizeUnit::StoredBitsPerWeight),
             Budget::Bytes(bytes) => (bytes as f64, SizeUnit::Bytes),
         };
-        if !(value.is_finite() && value > 0.0) {
-            return Err(AllocatorError::Budget { value });
-        }
+        let value = positive(value)?;
         let (sizes, steps) = if unit == SizeUnit::CodeBits {
             let sizes = measured.bits.iter().map(|bits| (bits * STEPS).round() as u64).collect();
             (vec![sizes; measured.matrices()], experts * measured.matrices() as f64 * STEPS)
@@ -73,6 +70,6 @@ impl Goal {
             let stored = unit == SizeUnit::StoredBitsPerWeight;
             (bytes, if stored { experts * weights / 8.0 } else { 1.0 })
         };
-        Ok(Self { sizes, budget: (value * steps + ROUNDING).floor() as u64, unit, steps })
+        Ok(Self { sizes, budget: whole(value * steps), unit, steps })
     }
 }

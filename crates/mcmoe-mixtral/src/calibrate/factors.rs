@@ -132,7 +132,7 @@ impl LayerFactors {
                 layer.matrices.iter().map(|losses| expert(sensitivity, losses)).collect()
             };
             let losses = layers.iter().zip(sensitivities).map(layer).collect();
-            let bits = TrellisRate::ALL.iter().map(|rate| rate.bits()).collect();
+            let bits = TrellisRate::ALL.map(TrellisRate::bits).to_vec();
             factors = factors.with_matrices(MatrixFactors::new(bits, losses));
         }
         factors.ratio_median = Some(layers.iter().map(|layer| layer.median).collect());

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use mcmoe_allocator::{Budget, Storage};
-use mcmoe_quant::TrellisRate;
+use mcmoe_quant::{KernelError, TrellisRate};
 
 use super::{CompressOptions, Quantizer};
 use crate::folder::{MatrixInfo, MatrixKind, ModelFolder, files};
-use crate::model::{Packing, names, weight};
+use crate::model::{names, weight};
 use crate::{MixtralConfig, MixtralError};
 
 /// Room for a tensor's entry in a shard's header and in the index.
@@ -42,17 +42,12 @@ impl SizeGoal {
         if options.quantizer != Quantizer::Trellis {
             return Ok(storage);
         }
-        let bytes = |(rows, cols): (usize, usize)| {
-            let bytes = |rate: TrellisRate| {
-                let shape = options.expert(rate.bits()).and_then(|packing| packing.shape(rows, cols));
-                shape.map(|shape| shape.total_bytes() as u64)
-            };
-            TrellisRate::ALL.into_iter().map(bytes).collect::<Result<Vec<_>, _>>()
-        };
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let matrices = [(inner, hidden), (hidden, inner), (inner, hidden)].map(bytes);
-        let matrices: Result<_, _> = matrices.into_iter().collect();
-        Ok(storage.matrix_bytes(matrices.map_err(|e| MixtralError::shape("--method", &e))?))
+        let mut by_matrix = vec![Vec::new(); names::EXPERT.len()];
+        for rate in TrellisRate::ALL {
+            let bytes = matrix_bytes(config, options, rate.bits())?;
+            by_matrix.iter_mut().zip(bytes).for_each(|(by_rate, bytes)| by_rate.push(bytes));
+        }
+        Ok(storage.matrix_bytes(by_matrix))
     }
 
     /// What is left for the experts.
@@ -94,14 +89,22 @@ pub(super) fn stored_bits(
     options: &CompressOptions,
     width: u8,
 ) -> Result<f64, MixtralError> {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let bytes = |packing: Packing| {
-        let bytes = |rows, cols| Ok(packing.shape(rows, cols)?.total_bytes());
-        Ok(2 * bytes(inner, hidden)? + bytes(hidden, inner)?)
-    };
-    let bytes = options.expert(f64::from(width)).and_then(bytes);
-    let bytes = bytes.map_err(|e| MixtralError::shape("--group-size", &e))?;
+    let bytes: u64 = matrix_bytes(config, options, f64::from(width))?.iter().sum();
     Ok(bytes as f64 * 8.0 / config.weights_per_expert() as f64)
+}
+
+/// Bytes of each matrix of an expert whose codes have so many bits.
+fn matrix_bytes(
+    config: &MixtralConfig,
+    options: &CompressOptions,
+    bits: f64,
+) -> Result<Vec<u64>, MixtralError> {
+    let refuse = |e: KernelError| MixtralError::shape("--group-size", &e);
+    let packing = options.expert(bits).map_err(refuse)?;
+    let matrices = MatrixInfo::of_layer(config, 0).into_iter();
+    let expert = matrices.filter(|matrix| matches!(matrix.kind, MatrixKind::Expert(0, _)));
+    let bytes = |matrix: MatrixInfo| Ok(packing.shape(matrix.rows, matrix.cols)?.total_bytes() as u64);
+    expert.map(bytes).collect::<Result<_, _>>().map_err(refuse)
 }
 
 /// Bytes of all files in `dir`.

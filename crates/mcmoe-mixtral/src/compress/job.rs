@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use mcmoe_allocator::{Allocation, Allocator, Factors, MatrixFactors};
+use mcmoe_allocator::{Allocation, Allocator, Factors};
 use mcmoe_quant::TrellisRate;
 use mcmoe_quant::store::StoredTensor;
 use mcmoe_tensor_kernels::PackedOps;
@@ -31,14 +31,6 @@ use crate::{MixtralError, Progress, Tokenizer, json};
 enum Widths<'a> {
     Given(&'a Allocation),
     Sought(Allocator),
-}
-
-/// Factors of a model all of whose matrices are alike, to see whether the budget can be met at all.
-fn alike(layers: usize, experts: usize) -> Factors {
-    let bits: Vec<f64> = TrellisRate::ALL.iter().map(|rate| rate.bits()).collect();
-    let losses = vec![vec![vec![vec![1.0; bits.len()]; names::EXPERT.len()]; experts]; layers];
-    let factors = Factors::unmeasured(layers, experts, CompressOptions::WIDTHS.to_vec());
-    factors.with_matrices(MatrixFactors::new(bits, losses))
 }
 
 /// A compression under way.
@@ -156,7 +148,8 @@ impl<'a> Job<'a> {
         let matrices = self.options.needs_matrix_losses();
         if let Widths::Sought(allocator) = &widths {
             if matrices {
-                allocator.allocate(&alike(layers, experts))?;
+                let bits = TrellisRate::ALL.map(TrellisRate::bits).to_vec();
+                allocator.check_matrices(layers, experts, names::EXPERT.len(), bits)?;
             } else {
                 allocator.check(layers, experts, &CompressOptions::WIDTHS)?;
             }

@@ -154,13 +154,12 @@ pub(super) fn many_tokens(
     tile: Tile<'_>,
     x: &Int8Inputs,
     out: &mut [Lanes],
-    mut unpack: impl FnMut(&Group<'_>, &mut Vec<[Line; BLOCK_STEPS]>),
+    mut unpack: impl FnMut(Group<'_>, &mut Vec<[Line; BLOCK_STEPS]>),
 ) {
     let mut unpacked = Vec::new();
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
-        unpacked.resize(group.blocks(), [[0; LINE]; BLOCK_STEPS]);
-        unpack(&group, &mut unpacked);
+        unpack(group, &mut unpacked);
         let (together, alone) = out.as_chunks_mut::<COMPANY>();
         let steps = unpacked.as_flattened();
         for (company, out) in together.iter_mut().enumerate() {

@@ -13,8 +13,8 @@ use super::backend::Lanes;
 use super::dense::Sums;
 use super::inputs::Int8Inputs;
 use super::x86::kernels_for;
-use crate::packed::{Group, Line, Tile};
-use crate::shape::LINE;
+use crate::packed::{Line, Tile};
+use crate::shape::{BLOCK_STEPS, LINE};
 use crate::trellis::{continued, folded};
 use crate::{Coding, TrellisRate};
 
@@ -66,13 +66,14 @@ fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
 fn trellis<const H: usize>(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
     let [out] = out else {
         return avx512::many_tokens(tile, x, out, |group, blocks| {
+            blocks.resize(group.blocks(), [[0; LINE]; BLOCK_STEPS]);
             let steps = blocks.as_flattened_mut();
             decode::<H>(group.codes, |step, levels| store(&mut steps[step], levels));
         });
     };
     let mut sum = load_lanes(out);
     for index in 0..tile.shape().groups() {
-        let group: Group<'_> = tile.group(index);
+        let group = tile.group(index);
         prefetch(group.scales);
         let words = x.alone(0, index);
         let mut sums = [_mm512_setzero_si512(); 2];

@@ -8,6 +8,14 @@ fn ones(shape: &PackedShape) -> Vec<f16> {
     vec![f16::ONE; shape.params()]
 }
 
+/// Random bytes, Knuth's linear congruential generator.
+fn bytes(mut state: u64) -> impl FnMut() -> u8 {
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as u8
+    }
+}
+
 /// The layout as `docs/format.md` tells it, bit by bit, without the code's structure.
 fn naive_code(packed: &PackedMatrix, row: usize, col: usize) -> u8 {
     let shape = packed.shape();
@@ -44,11 +52,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let shape = PackedShape::new(rows, cols, width, group_size).unwrap();
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as u8
-        };
+        let mut next = bytes(seed);
         let codes: Vec<u8> = (0..shape.weights()).map(|_| next() & width.max_code()).collect();
         let mut params = || (0..shape.params()).map(|_| f16::from_f32(f32::from(next()) / 16.0)).collect();
         let (scales, zeros): (Vec<f16>, Vec<f16>) = (params(), params());
@@ -97,11 +101,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let shape = PackedShape::new(rows, cols, rate, group_size).unwrap();
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as u8
-        };
+        let mut next = bytes(seed);
         let codes: Vec<u8> =
             (0..shape.weights()).map(|at| next() & ((1 << code_bits(&shape, at)) - 1)).collect();
         let scales: Vec<f16> = (0..shape.params()).map(|_| f16::from_f32(f32::from(next()) / 16.0)).collect();

@@ -217,7 +217,7 @@ fn extend(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, levels: &[f32; W
     let dropped = memory.dropped[col % REACH][..states].iter().enumerate();
     let outputs = extended.iter_mut().zip(carried).zip(&mut memory.moved);
     for ((state, &dropped), ((extended, carried), moved)) in dropped.zip(outputs) {
-        let window = state | usize::from(dropped) * states;
+        let window = state + usize::from(dropped) * states;
         let before = window >> bits;
         let path = &paths[before];
         let error = target + path[slot] - levels[window % WINDOWS];
@@ -307,7 +307,7 @@ fn trace(
     let mut state = best;
     for col in range.clone().rev() {
         let states = rate.states_before(col + 1);
-        let window = state | usize::from(memory.dropped[col % REACH][state]) * states;
+        let window = state + usize::from(memory.dropped[col % REACH][state]) * states;
         path.symbols[col] = (window % (1 << rate.bits_at(col))) as u8;
         path.levels[col] = levels[window] as i8;
         state = window >> rate.bits_at(col);
