@@ -8,7 +8,9 @@ use half::f16;
 use rayon::prelude::*;
 
 pub(crate) use block::Line;
-pub(crate) use tile::{Group, Halves, Tile};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tile::Halves;
+pub(crate) use tile::{Group, Tile};
 
 use crate::shape::{BLOCK_STEPS, HALVES, LINE, STEP_COLS, TILE_ROWS};
 use crate::{Coding, KernelError, PackedShape, SharedBytes, rotation, trellis};

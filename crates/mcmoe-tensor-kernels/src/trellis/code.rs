@@ -94,6 +94,7 @@ const fn index(code: &Code, window: usize) -> usize {
 
 /// The levels of a rate by index, and what each of the older bits flips, for kernels that fold by
 /// themselves.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const fn folded(rate: usize) -> (&'static [u8; 1 << INDEX], &'static [u8; WINDOW - INDEX]) {
     (&CODES[rate].levels, &CODES[rate].older)
 }

@@ -29,7 +29,9 @@ mod rate;
 pub(crate) mod search;
 mod stream;
 
-pub(crate) use code::{LEVELS, folded};
+pub(crate) use code::LEVELS;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use code::folded;
 pub use rate::TrellisRate;
 pub use search::{TrellisMemory, TrellisPath, TrellisSearch};
 #[cfg(target_arch = "x86_64")]
