@@ -4,9 +4,9 @@
 //! cargo run --release -p mcmoe-tensor-kernels --example train_trellis -- RATE [FOLDS] [SEED]
 //! ```
 //!
-//! `RATE` is 1, 1.5, 2, 2.5 or 3 bits a weight; some `FOLDS` (32 if not given) are tried. A window of 12 bits
+//! `RATE` is 1, 1.5, 2, 2.5, 3 or 4 bits a weight; some `FOLDS` (32 if not given) are tried. A window of 12 bits
 //! is folded to an index of 6: its newest bits, which the older ones flip. Which ones each of them flips is
-//! drawn at random. The levels come from Lloyd's iteration on sequences that are normally distributed: find
+//! drawn at random. Below 2 bits, an index stands for a level of each of two weights. The levels come from Lloyd's iteration on sequences that are normally distributed: find
 //! the streams with the least error, move each level to the mean of what it stands for, repeat. The best of
 //! the folds is trained for longer, then scaled such that the largest level is 63, and rounded.
 //!
@@ -57,8 +57,8 @@ struct Code {
     half_bits: usize,
     /// What each of the older bits of the window, the newest of them first, flips in the index.
     older: [usize; WINDOW - INDEX],
-    /// The levels, for weights of variance 1.
-    levels: [f32; LEVELS],
+    /// The levels, for weights of variance 1: one table for each of the weights that share a window.
+    levels: Vec<[f32; LEVELS]>,
 }
 
 impl Code {
@@ -66,7 +66,8 @@ impl Code {
         // The spread of what the best code of this rate stands for.
         let spread = (1.0 - 2_f32.powi(-(half_bits as i32))).sqrt();
         let older = std::array::from_fn(|_| 1 + random.below(LEVELS as u64 - 1) as usize);
-        let levels = std::array::from_fn(|_| spread * random.gaussian());
+        let mut table = || std::array::from_fn(|_| spread * random.gaussian());
+        let levels = if half_bits < 4 { vec![table(), table()] } else { vec![table()] };
         Self { half_bits, older, levels }
     }
 
@@ -76,20 +77,23 @@ impl Code {
         flips.fold(window % LEVELS, |index, (_, flip)| index ^ flip)
     }
 
-    /// Bits that the weight at position `step` appends.
+    /// Bits that the window at position `step` appends.
     fn bits_at(&self, step: usize) -> usize {
-        (step + 1) * self.half_bits / 2 - step * self.half_bits / 2
+        let until = |step| step * self.levels.len() * self.half_bits / 2;
+        until(step + 1) - until(step)
     }
 
     /// The windows of the stream with the least error, and that error: Viterbi's algorithm.
     fn search(&self, targets: &[f32]) -> (Vec<usize>, f64) {
-        let levels: Vec<f32> = (0..WINDOWS).map(|window| self.levels[self.index(window)]).collect();
+        let indices: Vec<usize> = (0..WINDOWS).map(|window| self.index(window)).collect();
         let mut costs = vec![f32::INFINITY; WINDOWS];
         costs[0] = 0.0;
         let mut seen = vec![0.0_f32; WINDOWS / 2];
         // The oldest bits, which a step no longer sees, of the best window that it may follow.
-        let mut dropped = vec![[0_u8; WINDOWS / 2]; targets.len()];
-        for (step, (target, dropped)) in targets.iter().zip(&mut dropped).enumerate() {
+        let steps = targets.len() / self.levels.len();
+        let mut dropped = vec![[0_u8; WINDOWS / 2]; steps];
+        let targets = targets.chunks_exact(self.levels.len());
+        for (step, (targets, dropped)) in targets.zip(&mut dropped).enumerate() {
             let bits = self.bits_at(step);
             let states = WINDOWS >> bits;
             seen[..states].copy_from_slice(&costs[..states]);
@@ -100,15 +104,19 @@ impl Code {
                     }
                 }
             }
-            for (window, (cost, level)) in costs.iter_mut().zip(&levels).enumerate() {
-                let error = target - level;
-                *cost = seen[window >> bits] + error * error;
+            let error = |index| -> f32 {
+                let weights = targets.iter().zip(&self.levels);
+                weights.map(|(target, levels)| (target - levels[index]) * (target - levels[index])).sum()
+            };
+            let errors: [f32; LEVELS] = std::array::from_fn(error);
+            for (window, (cost, index)) in costs.iter_mut().zip(&indices).enumerate() {
+                *cost = seen[window >> bits] + errors[*index];
             }
         }
         let mut window = (1..WINDOWS).fold(0, |best, at| if costs[at] < costs[best] { at } else { best });
         let cost = f64::from(costs[window]);
-        let mut windows = vec![0; targets.len()];
-        for step in (0..targets.len()).rev() {
+        let mut windows = vec![0; steps];
+        for step in (0..steps).rev() {
             windows[step] = window;
             let bits = self.bits_at(step);
             let state = window >> bits;
@@ -117,13 +125,14 @@ impl Code {
         (windows, cost)
     }
 
-    /// The mean square error on new sequences; `visit` sees each weight with the index of its level.
-    fn error(&self, sequences: usize, random: &mut Random, mut visit: impl FnMut(usize, f32)) -> f64 {
+    /// The mean square error on new sequences; `visit` sees the weights of each window with their index.
+    fn error(&self, sequences: usize, random: &mut Random, mut visit: impl FnMut(usize, &[f32])) -> f64 {
         let sequence = |_| -> Vec<f32> { (0..SEQUENCE).map(|_| random.gaussian()).collect() };
         let sequences: Vec<Vec<f32>> = (0..sequences).map(sequence).collect();
         let found: Vec<_> = sequences.par_iter().map(|targets| self.search(targets)).collect();
         for (targets, (windows, _)) in sequences.iter().zip(&found) {
-            targets.iter().zip(windows).for_each(|(target, window)| visit(self.index(*window), *target));
+            let targets = targets.chunks_exact(self.levels.len());
+            targets.zip(windows).for_each(|(targets, window)| visit(self.index(*window), targets));
         }
         found.iter().map(|(_, cost)| cost).sum::<f64>() / (sequences.len() * SEQUENCE) as f64
     }
@@ -132,15 +141,15 @@ impl Code {
     fn train(&mut self, rounds: usize, sequences: usize, random: &mut Random) -> f64 {
         let mut error = f64::INFINITY;
         for _ in 0..rounds {
-            let mut sums = [(0.0_f64, 0_u32); LEVELS];
-            error = self.error(sequences, random, |index, target| {
-                sums[index].0 += f64::from(target);
-                sums[index].1 += 1;
+            let (mut sums, mut counts) = (vec![[0.0_f64; LEVELS]; self.levels.len()], [0_u32; LEVELS]);
+            error = self.error(sequences, random, |index, targets| {
+                let sums = sums.iter_mut().map(|sums| &mut sums[index]);
+                sums.zip(targets).for_each(|(sum, target)| *sum += f64::from(*target));
+                counts[index] += 1;
             });
-            for (level, (sum, count)) in self.levels.iter_mut().zip(sums) {
-                if count > 0 {
-                    *level = (sum / f64::from(count)) as f32;
-                }
+            for (levels, sums) in self.levels.iter_mut().zip(sums) {
+                let means = sums.iter().zip(&counts).map(|(sum, count)| (sum / f64::from(*count)) as f32);
+                levels.iter_mut().zip(means).filter(|(_, mean)| mean.is_finite()).for_each(|(l, m)| *l = m);
             }
         }
         error
@@ -148,16 +157,21 @@ impl Code {
 
     /// Rounds the levels to whole ones; returns how many of these a standard deviation spans.
     fn round(&mut self) -> f32 {
-        let unit = LARGEST / self.levels.iter().fold(0.0_f32, |largest, level| largest.max(level.abs()));
-        self.levels.iter_mut().for_each(|level| *level = (*level * unit).round() / unit);
+        let levels = self.levels.as_flattened_mut();
+        let unit = LARGEST / levels.iter().fold(0.0_f32, |largest, level| largest.max(level.abs()));
+        levels.iter_mut().for_each(|level| *level = (*level * unit).round() / unit);
         unit
     }
 
     fn print(&self, unit: f32) {
-        println!("Code {{\n    unit: {unit:.3},\n    older: {:?},\n    levels: [", self.older);
-        for levels in self.levels.chunks(16) {
-            let level = |level: &f32| ((level * unit).round() as i32 + 64).to_string();
-            println!("        {},", levels.iter().map(level).collect::<Vec<_>>().join(", "));
+        println!("Code {{\n    unit: {unit:.3},\n    older: {:?},\n    levels: &[", self.older);
+        for table in &self.levels {
+            println!("        [");
+            for levels in table.chunks(16) {
+                let level = |level: &f32| ((level * unit).round() as i32 + 64).to_string();
+                println!("            {},", levels.iter().map(level).collect::<Vec<_>>().join(", "));
+            }
+            println!("        ],");
         }
         println!("    ],\n}},");
     }
@@ -174,7 +188,7 @@ fn arguments() -> Option<(TrellisRate, usize, u64)> {
 
 fn main() -> ExitCode {
     let Some((rate, folds, seed)) = arguments() else {
-        eprintln!("usage: train_trellis 1|1.5|2|2.5|3 [FOLDS] [SEED]");
+        eprintln!("usage: train_trellis 1|1.5|2|2.5|3|4 [FOLDS] [SEED]");
         return ExitCode::from(2);
     };
     let half_bits = (2.0 * rate.bits()) as usize;

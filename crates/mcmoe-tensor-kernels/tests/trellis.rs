@@ -102,11 +102,10 @@ impl Group {
 
     /// The least cost of any stream, without feedback: by all windows, column by column.
     fn least_cost(&self) -> f64 {
-        let levels = levels(self.rate);
         let mut costs = vec![f64::INFINITY; 1 << WINDOW];
         costs[0] = 0.0;
         for (col, (&target, &importance)) in self.targets.iter().zip(&self.importance).enumerate() {
-            let bits = bits(self.rate, col);
+            let (bits, levels) = (bits(self.rate, col), levels(self.rate, col));
             let mut next = vec![f64::INFINITY; 1 << WINDOW];
             for (before, cost) in costs.iter().enumerate() {
                 for symbol in 0..1 << bits {
@@ -124,10 +123,11 @@ impl Group {
     /// The cost that the search should find within its reach: of the paths that the next column cannot tell
     /// apart the best one survives, and takes all its errors along.
     fn survivor_cost(&self) -> f64 {
-        let (cols, levels) = (self.targets.len(), levels(self.rate));
+        let cols = self.targets.len();
         let mut paths: Vec<Option<(f64, Vec<f64>)>> = vec![Some((0.0, Vec::new()))];
         for col in 0..cols {
             let bits = [col, col + 1].map(|col| bits(self.rate, col));
+            let levels = levels(self.rate, col);
             let states = 1 << (WINDOW - bits[1]);
             let mut next: Vec<Option<(f64, Vec<f64>)>> = vec![None; states];
             for (before, path) in paths.iter().enumerate() {
@@ -158,20 +158,29 @@ fn search(backend: Backend, work: &TrellisSearch<'_>) -> TrellisPath {
     path
 }
 
+/// Whether two weights share a window.
+fn in_pairs(rate: TrellisRate) -> bool {
+    rate.bits() < 2.0
+}
+
 /// Bits that the weight of column `col` of a group appends.
 fn bits(rate: TrellisRate, col: usize) -> usize {
-    let until = |cols: usize| (cols as f64 * rate.bits()) as usize;
+    let until = |cols: usize| {
+        let cols = if in_pairs(rate) { cols.next_multiple_of(2) } else { cols };
+        (cols as f64 * rate.bits()) as usize
+    };
     until(col + 1) - until(col)
 }
 
-/// The level of every window, zero as 0.
-fn levels(rate: TrellisRate) -> &'static [f64] {
-    static LEVELS: LazyLock<Vec<Vec<f64>>> = LazyLock::new(|| TrellisRate::ALL.map(read_levels).into());
-    &LEVELS[TrellisRate::ALL.iter().position(|other| *other == rate).unwrap()]
+/// The level of every window for the weight of column `col` of a group, zero as 0.
+fn levels(rate: TrellisRate, col: usize) -> &'static [f64] {
+    static LEVELS: LazyLock<Vec<[Vec<f64>; 2]>> = LazyLock::new(|| TrellisRate::ALL.map(read_levels).into());
+    &LEVELS[TrellisRate::ALL.iter().position(|other| *other == rate).unwrap()][col % 2]
 }
 
-/// Reads the levels off a matrix that begins each of its rows with another window.
-fn read_levels(rate: TrellisRate) -> Vec<f64> {
+/// Reads the levels off a matrix that begins each of its rows with another window: those of even and those
+/// of odd columns.
+fn read_levels(rate: TrellisRate) -> [Vec<f64>; 2] {
     let total = |cols: usize| (0..cols).map(|col| bits(rate, col)).sum::<usize>();
     let filled = (1..=WINDOW).find(|&cols| total(cols) == WINDOW).unwrap();
     let shape = PackedShape::new(1 << WINDOW, 64, rate, 64).unwrap();
@@ -184,7 +193,9 @@ fn read_levels(rate: TrellisRate) -> Vec<f64> {
     }
     let scales = vec![f16::ONE; shape.params()];
     let packed = PackedMatrix::pack(shape, &codes, &scales, &[]).unwrap();
-    packed.unpack_codes().chunks_exact(64).map(|row| f64::from(row[filled - 1]) - 64.0).collect()
+    let levels = packed.unpack_codes();
+    let column = |col: usize| levels.chunks_exact(64).map(|row| f64::from(row[col]) - 64.0).collect();
+    if in_pairs(rate) { [column(filled - 1), column(filled)] } else { [(); 2].map(|()| column(filled - 1)) }
 }
 
 /// The levels that symbols stand for.
@@ -193,7 +204,7 @@ fn decode(rate: TrellisRate, symbols: &[u8]) -> Vec<f64> {
     let level = |(col, &symbol): (usize, &u8)| {
         assert!(usize::from(symbol) < 1 << bits(rate, col), "symbol {symbol} at column {col}");
         window = (window << bits(rate, col) | usize::from(symbol)) % (1 << WINDOW);
-        levels(rate)[window]
+        levels(rate, col)[window]
     };
     symbols.iter().enumerate().map(level).collect()
 }

@@ -56,7 +56,8 @@ fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
         3 => trellis::<3>(tile, x, out),
         4 => trellis::<4>(tile, x, out),
         5 => trellis::<5>(tile, x, out),
-        _ => trellis::<6>(tile, x, out),
+        6 => trellis::<6>(tile, x, out),
+        _ => trellis::<8>(tile, x, out),
     }
 }
 
@@ -90,29 +91,34 @@ fn trellis<const H: usize>(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni")]
 fn decode<const H: usize>(lines: &[Line], mut visit: impl FnMut(usize, __m512i)) {
-    let (levels, older) = const { folded(TrellisRate::from_half_bits(H as u8).index()) };
-    let (levels, fold) = (load(levels), _mm512_set1_epi64(fold_matrix(H, older)));
+    let rate = const { TrellisRate::from_half_bits(H as u8) };
+    let (levels, older) = const { folded(TrellisRate::from_half_bits(H as u8)) };
+    let levels = [load(levels[0]), load(levels[1])];
+    let fold = _mm512_set1_epi64(fold_matrix(H, older));
     let [before, mut last] = [2, 1].map(|back| load(&continued(lines, back)));
     // The 8 bits up to the end of each of the steps before the first.
-    let mut windows = [last; BEFORE + PERIOD];
+    let (mut windows, mut index) = ([last; BEFORE + PERIOD], last);
     for back in 1..BEFORE {
-        let bits = (back * H).div_ceil(2);
+        let bits = (back / rate.weights_a_window() * rate.weights_a_window() * H).div_ceil(2);
         windows[BEFORE - 1 - back] = if bits < 8 { join(before, last, bits) } else { before };
     }
     for (period, lines) in lines.chunks_exact(H).enumerate() {
         each_step!(step in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
-            let end = (step + 1) * H / 2;
-            let (line, unused) = ((end - 1) / 8, end.div_ceil(8) * 8 - end);
-            if step == 0 || line != (step * H / 2 - 1) / 8 {
-                prefetch(&lines[line]);
+            let (end, before) = (rate.bits_until(step), rate.bits_until(step) - rate.bits_at(step));
+            // What shares its window with the weight before finds it there.
+            if end > before {
+                let (line, unused) = ((end - 1) / 8, end.next_multiple_of(8) - end);
+                if step == 0 || line != (before - 1) / 8 {
+                    prefetch(&lines[line]);
+                }
+                let current = load(&lines[line]);
+                let previous = if line > 0 { load(&lines[line - 1]) } else { last };
+                let window = if unused > 0 { join(previous, current, unused) } else { current };
+                windows[BEFORE + step] = window;
+                let older = _mm512_gf2p8affine_epi64_epi8::<0>(windows[BEFORE + step - lag(H)], fold);
+                index = _mm512_xor_si512(window, older);
             }
-            let current = load(&lines[line]);
-            let previous = if line > 0 { load(&lines[line - 1]) } else { last };
-            let window = if unused > 0 { join(previous, current, unused) } else { current };
-            windows[BEFORE + step] = window;
-            let older = _mm512_gf2p8affine_epi64_epi8::<0>(windows[BEFORE + step - lag(H)], fold);
-            let index = _mm512_xor_si512(window, older);
-            visit(period * PERIOD + step, _mm512_permutexvar_epi8(index, levels));
+            visit(period * PERIOD + step, _mm512_permutexvar_epi8(index, levels[step % 2]));
         });
         last = load(&lines[H - 1]);
         for back in 0..BEFORE {
@@ -135,7 +141,11 @@ fn join(previous: __m512i, current: __m512i, unused: usize) -> __m512i {
 
 /// Steps back to the window whose bits hold the older half of a step's window.
 const fn lag(half_bits: usize) -> usize {
-    if half_bits < 4 { 4 } else { 2 }
+    match half_bits {
+        2..4 => 4,
+        4..8 => 2,
+        _ => 1,
+    }
 }
 
 /// The bit matrix that brings the older bits of a window, found in the byte [`lag`] steps before, to what

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::PackedMatrix;
 use crate::shape::TILE_ROWS;
-use crate::trellis::{LEVELS, ZERO};
+use crate::trellis::{ZERO, levels};
 use crate::{Coding, PackedShape, SharedBytes};
 
 impl PackedMatrix {
@@ -22,8 +22,9 @@ impl PackedMatrix {
                 ((max * (max + 2.0) / 12.0).sqrt(), max / 2.0)
             }
             Coding::Trellis(rate) => {
-                let levels = LEVELS[rate.index()].map(|level| f32::from(level) - f32::from(ZERO));
-                let square = levels.iter().map(|level| level * level).sum::<f32>();
+                let levels = levels(rate).as_flattened();
+                let square =
+                    levels.iter().map(|&level| (f32::from(level) - f32::from(ZERO)).powi(2)).sum::<f32>();
                 ((square / levels.len() as f32).sqrt(), 0.0)
             }
         };

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::trellis::{LEVELS, WINDOW, ZERO};
+use crate::trellis::{WINDOW, ZERO, levels};
 use crate::{BitWidth, TrellisRate};
 
 fn ones(shape: &PackedShape) -> Vec<f16> {
@@ -79,16 +79,17 @@ fn naive_level(rate: TrellisRate, codes: &[u8]) -> u8 {
     let mut stream = vec![0; WINDOW];
     for (col, &code) in codes.iter().enumerate() {
         let bits = match (rate.bits(), col % 2) {
-            (1.5, 0) => 1,
-            (2.5, 1) => 3,
-            (1.5 | 2.5, _) => 2,
+            (1.0 | 1.5, 0) => (2.0 * rate.bits()) as usize,
+            (1.0 | 1.5, _) => 0,
+            (2.5, 0) => 2,
+            (2.5, _) => 3,
             (bits, _) => bits as usize,
         };
         stream.extend((0..bits).rev().map(|bit| code >> bit & 1));
     }
     let window =
         stream[stream.len() - WINDOW..].iter().fold(0, |window, &bit| window << 1 | usize::from(bit));
-    LEVELS[rate.index()][window]
+    levels(rate)[(codes.len() - 1) % 2][window]
 }
 
 proptest! {
@@ -132,12 +133,12 @@ fn what_a_trellis_has_no_room_for_is_refused() {
     let shape = PackedShape::new(17, 70, rate, 64).unwrap();
     let (mut codes, scales) = (vec![0; shape.weights()], ones(&shape));
     let packed = PackedMatrix::pack(shape, &codes, &scales, &[]).unwrap();
-    codes[71] = 3;
+    codes[72] = 7;
     assert!(PackedMatrix::pack(shape, &codes, &scales, &[]).is_ok());
-    codes[72] = 2;
+    codes[73] = 1;
     let error = PackedMatrix::pack(shape, &codes, &scales, &[]).unwrap_err();
-    assert_eq!(error, KernelError::CodeOutOfRange { row: 1, col: 2, code: 2, bits: 1 });
-    codes[72] = 0;
+    assert_eq!(error, KernelError::CodeOutOfRange { row: 1, col: 3, code: 1, bits: 0 });
+    codes[73] = 0;
     let error = PackedMatrix::pack(shape, &codes, &scales, &scales).unwrap_err();
     assert_eq!(error, KernelError::Length { what: "zeros", expected: 0, found: scales.len() });
     let check = |at: usize, byte: u8| {

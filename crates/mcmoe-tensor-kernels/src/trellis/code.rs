@@ -1,6 +1,6 @@
 //! The tables of the codes.
 
-use super::WINDOW;
+use super::{TrellisRate, WINDOW};
 
 /// Bits of an index into the levels.
 const INDEX: usize = 6;
@@ -11,73 +11,108 @@ pub(super) struct Code {
     pub(super) unit: f32,
     /// What each of the 6 older bits of the window, the newest of them first, flips in the index.
     older: [u8; WINDOW - INDEX],
-    /// The levels, from 1 to 127; 64 is zero.
-    levels: [u8; 1 << INDEX],
+    /// The levels, from 1 to 127; 64 is zero. Those of weights at even positions, then at odd ones if they
+    /// share windows.
+    levels: &'static [Table],
 }
 
+type Table = [u8; 1 << INDEX];
+
 /// By [`super::TrellisRate::index`].
-pub(super) static CODES: [Code; 5] = [
+pub(super) static CODES: [Code; 6] = [
     Code {
-        unit: 29.395,
-        older: [52, 33, 45, 50, 4, 31],
-        levels: [
-            42, 83, 85, 49, 67, 30, 85, 49, 76, 54, 66, 31, 41, 77, 109, 88, 54, 93, 69, 44, 15, 70, 72, 51,
-            44, 107, 76, 70, 73, 18, 47, 93, 49, 72, 76, 46, 87, 40, 68, 22, 48, 92, 125, 59, 32, 84, 58, 1,
-            53, 90, 61, 116, 48, 72, 37, 88, 59, 108, 98, 38, 65, 71, 22, 83,
+        unit: 29.680,
+        older: [48, 48, 10, 52, 28, 24],
+        levels: &[
+            [
+                84, 43, 40, 84, 101, 59, 38, 76, 67, 39, 84, 102, 67, 44, 20, 88, 29, 86, 64, 52, 50, 94, 84,
+                58, 66, 98, 64, 51, 50, 110, 85, 26, 35, 71, 71, 70, 5, 99, 69, 55, 66, 16, 86, 49, 40, 46,
+                93, 107, 71, 59, 117, 57, 28, 74, 71, 11, 48, 123, 68, 48, 84, 50, 35, 72,
+            ],
+            [
+                39, 48, 92, 85, 73, 87, 40, 40, 85, 63, 47, 109, 53, 97, 51, 68, 55, 63, 35, 87, 92, 12, 117,
+                50, 21, 66, 71, 64, 59, 51, 89, 83, 116, 57, 24, 68, 47, 80, 67, 119, 95, 77, 48, 54, 71, 31,
+                88, 33, 80, 1, 47, 42, 16, 48, 68, 88, 69, 82, 77, 29, 45, 74, 50, 106,
+            ],
         ],
     },
     Code {
-        unit: 25.818,
-        older: [40, 17, 33, 21, 31, 39],
-        levels: [
-            82, 42, 63, 106, 72, 89, 48, 44, 57, 31, 92, 72, 91, 113, 62, 21, 84, 55, 65, 38, 50, 62, 1, 25,
-            93, 68, 45, 78, 42, 64, 106, 73, 69, 104, 65, 42, 85, 52, 16, 57, 42, 37, 87, 69, 91, 61, 54, 80,
-            48, 65, 72, 32, 57, 81, 95, 127, 45, 59, 23, 91, 31, 70, 80, 70,
+        unit: 27.969,
+        older: [41, 5, 59, 50, 35, 4],
+        levels: &[
+            [
+                47, 98, 88, 31, 38, 95, 63, 69, 85, 66, 124, 119, 54, 66, 41, 57, 68, 50, 49, 94, 16, 73,
+                101, 41, 114, 38, 72, 64, 29, 91, 82, 46, 57, 40, 61, 33, 84, 83, 58, 27, 64, 12, 53, 74, 48,
+                6, 74, 99, 30, 87, 86, 117, 33, 56, 68, 88, 70, 72, 4, 100, 71, 51, 76, 49,
+            ],
+            [
+                103, 114, 29, 65, 32, 64, 49, 75, 69, 101, 54, 94, 78, 54, 71, 1, 44, 62, 86, 72, 103, 100,
+                52, 122, 25, 45, 127, 81, 77, 91, 51, 41, 42, 95, 22, 85, 45, 87, 69, 52, 101, 33, 29, 54,
+                61, 80, 78, 41, 13, 92, 53, 70, 60, 60, 73, 6, 63, 65, 57, 78, 24, 85, 33, 46,
+            ],
         ],
     },
     Code {
         unit: 24.047,
         older: [37, 32, 23, 12, 49, 33],
-        levels: [
+        levels: &[[
             66, 44, 91, 21, 47, 57, 69, 93, 99, 87, 60, 67, 38, 76, 66, 55, 82, 58, 39, 69, 31, 91, 106, 50,
             74, 72, 55, 46, 69, 88, 103, 35, 111, 79, 73, 57, 61, 53, 82, 31, 64, 44, 127, 77, 18, 92, 61,
             77, 46, 106, 90, 75, 80, 31, 62, 46, 49, 19, 1, 80, 62, 33, 58, 47,
-        ],
+        ]],
     },
     Code {
         unit: 22.933,
         older: [40, 25, 48, 61, 37, 1],
-        levels: [
+        levels: &[[
             32, 70, 91, 57, 89, 126, 64, 80, 77, 97, 40, 55, 65, 86, 58, 15, 45, 86, 100, 77, 74, 97, 34, 59,
             45, 60, 45, 72, 71, 1, 55, 25, 82, 20, 71, 93, 32, 79, 103, 46, 42, 108, 54, 88, 54, 67, 64, 27,
             85, 66, 78, 50, 56, 43, 65, 76, 71, 59, 113, 48, 35, 52, 38, 65,
-        ],
+        ]],
     },
     Code {
         unit: 21.635,
         older: [41, 29, 53, 55, 51, 53],
-        levels: [
+        levels: &[[
             77, 69, 66, 61, 33, 93, 52, 56, 74, 82, 30, 22, 89, 44, 127, 56, 50, 32, 85, 114, 70, 65, 59, 40,
             25, 39, 79, 61, 2, 50, 71, 97, 85, 92, 15, 44, 49, 36, 66, 75, 69, 83, 76, 61, 54, 101, 107, 41,
             61, 44, 51, 93, 73, 46, 87, 82, 59, 52, 79, 101, 73, 58, 66, 67,
-        ],
+        ]],
+    },
+    Code {
+        unit: 20.020,
+        older: [2, 61, 50, 50, 27, 32],
+        levels: &[[
+            57, 94, 96, 62, 78, 69, 30, 53, 56, 20, 39, 89, 46, 52, 108, 86, 33, 73, 59, 44, 92, 127, 77, 55,
+            68, 66, 41, 50, 99, 47, 61, 81, 87, 12, 63, 103, 75, 46, 91, 1, 54, 82, 58, 115, 51, 25, 70, 85,
+            42, 63, 79, 65, 59, 35, 68, 66, 37, 76, 49, 74, 73, 84, 81, 71,
+        ]],
     },
 ];
 
-/// The level of every window, by rate. The newest bit of a window is its lowest.
-pub(crate) static LEVELS: [[u8; 1 << WINDOW]; 5] = {
-    let mut all = [[0; 1 << WINDOW]; 5];
-    let mut rate = 0;
-    while rate < all.len() {
-        let mut window = 0;
-        while window < all[rate].len() {
-            all[rate][window] = CODES[rate].levels[index(&CODES[rate], window)];
-            window += 1;
+/// The level of every window, for weights at even and at odd positions. The newest bit of a window is its
+/// lowest.
+pub(crate) type Levels = [[u8; 1 << WINDOW]; 2];
+
+/// The levels of a rate.
+pub(crate) const fn levels(rate: TrellisRate) -> &'static Levels {
+    static LEVELS: [Levels; CODES.len()] = {
+        let mut all = [[[0; 1 << WINDOW]; 2]; CODES.len()];
+        let mut at = 0;
+        while at < 2 * all.len() {
+            let code = &CODES[at / 2];
+            let table = &code.levels[at % code.levels.len()];
+            let mut window = 0;
+            while window < 1 << WINDOW {
+                all[at / 2][at % 2][window] = table[index(code, window)];
+                window += 1;
+            }
+            at += 1;
         }
-        rate += 1;
-    }
-    all
-};
+        all
+    };
+    &LEVELS[rate.index()]
+}
 
 /// The position of a window's level: its 6 newest bits, some of them flipped by the older ones.
 const fn index(code: &Code, window: usize) -> usize {
@@ -92,11 +127,12 @@ const fn index(code: &Code, window: usize) -> usize {
     index
 }
 
-/// The levels of a rate by index, and what each of the older bits flips, for kernels that fold by
-/// themselves.
+/// The levels of a rate by index, for weights at even and at odd positions, and what each of the older bits
+/// flips, for kernels that fold by themselves.
 #[cfg(target_arch = "x86_64")]
-pub(crate) const fn folded(rate: usize) -> (&'static [u8; 1 << INDEX], &'static [u8; WINDOW - INDEX]) {
-    (&CODES[rate].levels, &CODES[rate].older)
+pub(crate) const fn folded(rate: TrellisRate) -> ([&'static Table; 2], &'static [u8; WINDOW - INDEX]) {
+    let Code { levels, older, .. } = &CODES[rate.index()];
+    ([&levels[0], &levels[levels.len() - 1]], older)
 }
 
 #[cfg(test)]
@@ -105,12 +141,14 @@ mod tests {
 
     #[test]
     fn levels_are_spread_as_a_normal_distribution() {
-        for (code, levels) in CODES.iter().zip(&LEVELS) {
-            let values = || levels.iter().map(|&level| (f32::from(level) - 64.0) / code.unit);
-            let mean = values().sum::<f32>() / 4096.0;
-            let square = values().map(|v| v * v).sum::<f32>() / 4096.0;
-            assert!(mean.abs() < 0.05 && (0.7..1.3).contains(&square), "{mean} {square}");
-            assert!(levels.iter().all(|level| (1..128).contains(level)));
+        for rate in TrellisRate::ALL {
+            for levels in levels(rate) {
+                let values = || levels.iter().map(|&level| (f32::from(level) - 64.0) / rate.unit());
+                let mean = values().sum::<f32>() / 4096.0;
+                let square = values().map(|v| v * v).sum::<f32>() / 4096.0;
+                assert!(mean.abs() < 0.1 && (0.6..1.6).contains(&square), "{rate}: {mean} {square}");
+                assert!(levels.iter().all(|level| (1..128).contains(level)));
+            }
         }
     }
 

@@ -6,20 +6,21 @@ use super::WINDOW;
 use super::code::CODES;
 use crate::KernelError;
 
-/// Bits that a trellis code spends on a weight: 1, 1.5, 2, 2.5 or 3.
+/// Bits that a trellis code spends on a weight: 1, 1.5, 2, 2.5, 3 or 4.
 ///
-/// At half bits, weights of even and odd position get one bit less and one more.
+/// At 1 and 1.5 bits, two weights share a window of the stream, which their 2 or 3 bits end. At 2.5 bits, weights
+/// of even position get 2 bits and those of odd position 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrellisRate(u8);
 
 impl TrellisRate {
     /// Every rate, lowest first.
-    pub const ALL: [Self; 5] = [Self(2), Self(3), Self(4), Self(5), Self(6)];
+    pub const ALL: [Self; 6] = [Self(2), Self(3), Self(4), Self(5), Self(6), Self(8)];
 
     /// The rate of `bits` bits a weight.
     ///
     /// # Errors
-    /// [`KernelError::UnsupportedRate`] for anything but 1, 1.5, 2, 2.5 and 3.
+    /// [`KernelError::UnsupportedRate`] for anything but 1, 1.5, 2, 2.5, 3 and 4.
     pub fn new(bits: f64) -> Result<Self, KernelError> {
         let found = Self::ALL.into_iter().find(|rate| rate.bits() == bits);
         found.ok_or_else(|| KernelError::UnsupportedRate { bits: bits.to_string() })
@@ -35,7 +36,7 @@ impl TrellisRate {
         CODES[self.index()].unit
     }
 
-    /// The rate of so many bits for two weights, from 2 to 6.
+    /// The rate of so many bits for two weights, from 2 to 6 or 8.
     #[cfg(target_arch = "x86_64")]
     pub(crate) const fn from_half_bits(half_bits: u8) -> Self {
         Self(half_bits)
@@ -43,7 +44,7 @@ impl TrellisRate {
 
     /// Mean square error for normally distributed weights of variance 1.
     pub fn distortion(self) -> f64 {
-        [0.277, 0.143, 0.0735, 0.0383, 0.0197][self.index()]
+        [0.275, 0.143, 0.0735, 0.0383, 0.0197, 0.0056][self.index()]
     }
 
     /// Bits of two weights.
@@ -53,17 +54,23 @@ impl TrellisRate {
 
     /// Position among all rates.
     pub(crate) const fn index(self) -> usize {
-        self.0 as usize - 2
+        if self.0 == 8 { 5 } else { self.0 as usize - 2 }
     }
 
-    /// Bits of the stream up to and with the weight at position `step`.
+    /// Weights that share a window: 2 at low rates, so that decoding takes less work, else 1.
+    pub(crate) const fn weights_a_window(self) -> usize {
+        if self.0 < 4 { 2 } else { 1 }
+    }
+
+    /// Bits of the stream up to and with the window of the weight at position `step`.
     pub(crate) const fn bits_until(self, step: usize) -> usize {
-        (step + 1) * self.0 as usize / 2
+        let end = step / self.weights_a_window() * self.weights_a_window() + self.weights_a_window();
+        end * self.0 as usize / 2
     }
 
-    /// Bits that the weight at position `step` appends.
+    /// Bits that the weight at position `step` appends; none if the one before it did so for both.
     pub(crate) const fn bits_at(self, step: usize) -> usize {
-        self.bits_until(step) - step * self.0 as usize / 2
+        if step == 0 { self.bits_until(0) } else { self.bits_until(step) - self.bits_until(step - 1) }
     }
 
     /// Windows that agree in what the weight at position `step` will see of them.
@@ -85,13 +92,13 @@ mod tests {
     #[test]
     fn rates_know_their_bits() {
         let bits: Vec<f64> = TrellisRate::ALL.iter().map(|rate| rate.bits()).collect();
-        assert_eq!(bits, [1.0, 1.5, 2.0, 2.5, 3.0]);
+        assert_eq!(bits, [1.0, 1.5, 2.0, 2.5, 3.0, 4.0]);
         for rate in TrellisRate::ALL {
             assert_eq!(TrellisRate::new(rate.bits()), Ok(rate));
             let steps = (0..16).map(|step| rate.bits_at(step)).sum::<usize>();
             assert_eq!(steps, 8 * rate.half_bits() as usize);
         }
-        for bits in [0.0, 1.25, 4.0, f64::NAN] {
+        for bits in [0.0, 1.25, 3.5, 5.0, f64::NAN] {
             assert!(matches!(TrellisRate::new(bits), Err(KernelError::UnsupportedRate { .. })));
         }
     }

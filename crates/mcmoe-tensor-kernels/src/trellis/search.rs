@@ -8,22 +8,24 @@
 
 use std::ops::Range;
 
-use super::{LEVELS, TrellisRate, WINDOW, ZERO};
+use super::{TrellisRate, WINDOW, ZERO, levels};
 
 /// Columns after which paths are compared.
 const CHUNK: usize = 8;
-/// Columns for which a choice is open at most.
+/// Columns for which a choice is open.
 const REACH: usize = 64;
-/// Chunks that are open at most while one is under way, itself not counted.
-const MOST_OPEN: usize = REACH / CHUNK - 1;
+/// Chunks that are open while one is under way, itself not counted.
+const OPEN: usize = REACH / CHUNK - 1;
 /// Sums that are added up side by side.
 const SUMS: usize = 4;
-/// Paths that can be open at most, at one bit a weight.
-const STATES: usize = 1 << (WINDOW - 1);
+/// Paths that can be open at most: windows that agree in all but the 2 bits that a step drops at least.
+const STATES: usize = 1 << (WINDOW - 2);
 const WINDOWS: usize = 1 << WINDOW;
 
 /// Numbers for the columns of a chunk.
 type Chunk = [f32; CHUNK];
+/// The level of every window, zero as 0, for the weights that share one.
+type Levels = [[f32; WINDOWS]; 2];
 
 /// A group of one row to find a stream for.
 #[derive(Clone, Copy, Debug)]
@@ -59,33 +61,52 @@ pub struct TrellisMemory {
     /// Of the chunk under way, for each state: what its path's errors have done to the targets, and these
     /// errors themselves.
     paths: [Vec<[f32; 2 * CHUNK]>; 2],
-    /// What has been done to the target of the next column.
-    moved: Vec<f32>,
+    /// What has been done to the targets of the next columns.
+    moved: [Vec<f32>; 2],
     /// The state in which the path was when the chunk began.
     origins: [Vec<u16>; 2],
-    /// Of earlier chunks, by number modulo those that are open: errors and origins by the state at the chunk's end.
-    errors: Vec<Vec<Chunk>>,
-    earlier: Vec<[u16; STATES]>,
+    /// Of earlier chunks, by number modulo those that are open.
+    chunks: Vec<Earlier>,
+    /// For the chunk that begins, by state: what open paths have done to its targets so far.
+    effects: [Vec<Chunk>; 2],
+    /// States that an open path was in, by chunks back.
+    live: Vec<Vec<u16>>,
+    /// Which states are in the list of `live` that is being made.
+    listed: Vec<bool>,
     /// The dropped bits of the best window of each state, by column modulo [`REACH`].
     dropped: Vec<[u8; STATES]>,
     /// Targets, moved by the errors of settled columns.
     targets: Vec<f32>,
+    levels: Box<Levels>,
+}
+
+/// An earlier chunk, for the state in which each path was at its end.
+#[derive(Clone)]
+struct Earlier {
+    errors: [Chunk; STATES],
+    /// The state at the chunk's beginning.
+    origins: [u16; STATES],
 }
 
 impl Default for TrellisMemory {
     fn default() -> Self {
         let states = || vec![0; STATES];
         let paths = || vec![[0.0; 2 * CHUNK]; STATES];
+        let numbers = || vec![0.0; STATES];
+        let effects = || vec![[0.0; CHUNK]; STATES];
         Self {
             windows: vec![0.0; WINDOWS],
-            costs: vec![0.0; STATES],
+            costs: numbers(),
             paths: [paths(), paths()],
-            moved: vec![0.0; STATES],
+            moved: [numbers(), numbers()],
             origins: [states(), states()],
-            errors: vec![vec![[0.0; CHUNK]; STATES]; MOST_OPEN],
-            earlier: vec![[0; STATES]; MOST_OPEN],
+            chunks: vec![Earlier { errors: [[0.0; CHUNK]; STATES], origins: [0; STATES] }; OPEN],
+            effects: [effects(), effects()],
+            live: vec![Vec::with_capacity(STATES); OPEN],
+            listed: vec![false; STATES],
             dropped: vec![[0; STATES]; REACH],
             targets: Vec::new(),
+            levels: Box::new([[0.0; WINDOWS]; 2]),
         }
     }
 }
@@ -94,12 +115,6 @@ impl std::fmt::Debug for TrellisMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TrellisMemory")
     }
-}
-
-/// Chunks that are open while one is under way: the fewer bits a weight adds, the longer paths take to
-/// come together.
-const fn open_chunks(rate: TrellisRate) -> usize {
-    if rate.half_bits() < 4 { MOST_OPEN } else { MOST_OPEN / 2 }
 }
 
 /// Searches; in plain code: each backend compiles it for its instructions.
@@ -117,19 +132,23 @@ pub(crate) fn search(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path:
     // The stream before the group is zeros.
     memory.costs.fill(f32::INFINITY);
     memory.costs[0] = 0.0;
-    let levels = LEVELS[work.rate.index()].map(|level| f32::from(level) - f32::from(ZERO));
+    *memory.levels = levels(work.rate).map(|table| table.map(|level| f32::from(level) - f32::from(ZERO)));
     let mut settled = 0;
     for start in (0..cols).step_by(CHUNK) {
         let chunk = start..cols.min(start + CHUNK);
         look_back(work, memory, &chunk);
-        for col in chunk.clone() {
-            extend(work, memory, &levels, col);
+        for col in chunk.clone().step_by(work.rate.weights_a_window()) {
+            if work.rate.weights_a_window() == 1 {
+                extend::<1>(work, memory, col);
+            } else {
+                extend::<2>(work, memory, col);
+            }
         }
         let best = compare(work, memory, &chunk);
         let end = chunk.end;
-        let open = open_chunks(work.rate) * CHUNK;
+        let open = OPEN * CHUNK;
         if end == cols || end >= open {
-            trace(work, memory, path, &levels, best, settled..end);
+            trace(work, memory, path, best, settled..end);
             let until = if end == cols { cols } else { end - open };
             for col in settled..until {
                 let feedback = &work.feedback[col * cols..][until..cols];
@@ -143,38 +162,61 @@ pub(crate) fn search(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, path:
 }
 
 /// Begins a chunk: what each path's own errors of the open chunks before it do to its targets.
+///
+/// The further back, the fewer paths there were of which all that are open today come: each of these is
+/// summed up once.
 #[inline(always)]
 fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range<usize>) {
     let (cols, index) = (work.targets.len(), chunk.start / CHUNK);
-    let most = open_chunks(work.rate);
-    let open = index.min(most);
-    // From the columns of an open chunk, the latest first, to those of this one.
-    let feedback: [[Chunk; CHUNK]; MOST_OPEN] = std::array::from_fn(|back| {
-        std::array::from_fn(|from| {
-            let from = chunk.start.wrapping_sub((back + 1) * CHUNK).wrapping_add(from);
-            let row = if back < open { &work.feedback[from * cols..][chunk.clone()] } else { &[] };
+    let (open, states) = (index.min(OPEN), work.rate.states_before(chunk.start));
+    let slot = |back: usize| (index - 1 - back) % OPEN;
+    for back in 0..open {
+        let (newer, older) = memory.live.split_at_mut(back);
+        let list = &mut older[0];
+        list.clear();
+        match newer.last() {
+            None => list.extend(0..states as u16),
+            Some(newer) => {
+                for &state in newer {
+                    let origin = memory.chunks[slot(back - 1)].origins[usize::from(state)];
+                    if !std::mem::replace(&mut memory.listed[usize::from(origin)], true) {
+                        list.push(origin);
+                    }
+                }
+                list.iter().for_each(|&state| memory.listed[usize::from(state)] = false);
+            }
+        }
+    }
+    let [older, newer] = &mut memory.effects;
+    for back in (0..open).rev() {
+        let earlier = &memory.chunks[slot(back)];
+        let first = chunk.start - (back + 1) * CHUNK;
+        let feedback: [Chunk; CHUNK] = std::array::from_fn(|from| {
+            let row = &work.feedback[(first + from) * cols..][chunk.clone()];
             std::array::from_fn(|at| row.get(at).copied().unwrap_or(0.0))
-        })
-    });
-    let states = work.rate.states_before(chunk.start);
-    let slots: [usize; MOST_OPEN] =
-        std::array::from_fn(|back| (index + most * most - 1 - back.min(most)) % most);
-    let targets = memory.paths[0][..states].iter_mut().zip(&mut memory.moved).zip(&mut memory.origins[0]);
-    for (state, ((path, first), origin)) in targets.enumerate() {
-        // Some sums side by side, which do not wait for each other.
-        let (mut sums, mut at) = ([[0.0; CHUNK]; SUMS], state);
-        for (&slot, feedback) in slots[..open].iter().zip(&feedback) {
-            let (errors, feedback) = (memory.errors[slot][at].as_chunks().0, feedback.as_chunks().0);
+        });
+        for &state in &memory.live[back] {
+            let state = usize::from(state);
+            // Some sums side by side, which do not wait for each other.
+            let mut sums = [[0.0; CHUNK]; SUMS];
+            if back + 1 < open {
+                sums[0] = older[usize::from(earlier.origins[state])];
+            }
+            let (errors, feedback) = (earlier.errors[state].as_chunks().0, feedback.as_chunks().0);
             for (errors, feedback) in errors.iter().zip(feedback) {
                 add_products(&mut sums, errors, feedback);
             }
-            at = usize::from(memory.earlier[slot][at]);
+            newer[state] = std::array::from_fn(|at| sums.iter().map(|sum| sum[at]).sum::<f32>());
         }
-        let moved: Chunk = std::array::from_fn(|at| -sums.iter().map(|sum| sum[at]).sum::<f32>());
-        *first = moved[0];
-        *origin = state as u16;
-        *path = [0.0; 2 * CHUNK];
-        path[..CHUNK].copy_from_slice(&moved);
+        std::mem::swap(older, newer);
+    }
+    let [first, second] = &mut memory.moved;
+    let moved = first.iter_mut().zip(second);
+    let paths = memory.paths[0][..states].iter_mut().zip(moved).zip(&mut memory.origins[0]);
+    for (state, ((path, (first, second)), origin)) in paths.enumerate() {
+        let effect = if open > 0 { older[state] } else { [0.0; CHUNK] };
+        *path = std::array::from_fn(|at| if at < CHUNK { -effect[at] } else { 0.0 });
+        (*first, *second, *origin) = (path[0], path[1], state as u16);
     }
 }
 
@@ -188,62 +230,90 @@ fn add_products(sums: &mut [Chunk; SUMS], errors: &[f32; SUMS], feedback: &[Chun
     }
 }
 
-/// Takes all open paths over one column.
+/// Takes all open paths over one column, or over the `V` that share a window.
 #[inline(always)]
-fn extend(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, levels: &[f32; WINDOWS], col: usize) {
-    let (target, importance) = (memory.targets[col], work.importance[col]);
-    let bits = work.rate.bits_at(col);
-    match bits {
-        1 => branch::<2>(memory, levels, target, importance),
-        2 => branch::<4>(memory, levels, target, importance),
-        _ => branch::<8>(memory, levels, target, importance),
-    }
-    match work.rate.bits_at(col + 1) {
-        1 => choose::<2>(memory, col),
-        2 => choose::<4>(memory, col),
-        _ => choose::<8>(memory, col),
-    }
-    // What an error here does to the rest of the chunk, and where it is written down.
+fn extend<const V: usize>(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, col: usize) {
     let (cols, slot) = (work.targets.len(), col % CHUNK);
-    let row = &work.feedback[col * cols..][col + 1..cols];
-    let mut effect = [0.0; 2 * CHUNK];
-    effect[slot + 1..CHUNK].iter_mut().zip(row).for_each(|(effect, feedback)| *effect = *feedback);
-    effect[CHUNK + slot] = -1.0;
+    let own = |values: &[f32], at: usize| values.get(col + at).copied().unwrap_or(0.0);
+    let targets: [f32; V] = std::array::from_fn(|at| own(&memory.targets, at));
+    let importance: [f32; V] = std::array::from_fn(|at| own(work.importance, at));
+    // What the errors here do to the rest of the chunk, and where they are written down.
+    let effects: [[f32; 2 * CHUNK]; V] = std::array::from_fn(|at| {
+        let (mut effect, next) = ([0.0; 2 * CHUNK], slot + at + 1);
+        let row = work.feedback.get((col + at) * cols..).unwrap_or_default();
+        let row = row.get(col + at + 1..cols).unwrap_or_default();
+        effect[next..CHUNK].iter_mut().zip(row).for_each(|(effect, feedback)| *effect = *feedback);
+        effect[CHUNK + slot + at] = -1.0;
+        effect
+    });
+    let branch = Branch { targets, importance, inner: effects[0][slot + V - 1] };
+    match work.rate.bits_at(col) {
+        2 => branch.run::<4>(memory),
+        3 => branch.run::<8>(memory),
+        _ => branch.run::<16>(memory),
+    }
+    match work.rate.bits_at(col + V) {
+        2 => choose::<4>(memory, col),
+        3 => choose::<8>(memory, col),
+        _ => choose::<16>(memory, col),
+    }
 
-    let states = work.rate.states_before(col + 1);
+    let (bits, states) = (work.rate.bits_at(col), work.rate.states_before(col + V));
     let [paths, extended] = &mut memory.paths;
     let [origins, carried] = &mut memory.origins;
     let (paths, origins) = (paths.as_slice(), origins.as_slice());
+    let [first, second] = &mut memory.moved;
     let dropped = memory.dropped[col % REACH][..states].iter().enumerate();
-    let outputs = extended.iter_mut().zip(carried).zip(&mut memory.moved);
+    let outputs = extended.iter_mut().zip(carried).zip(first.iter_mut().zip(second));
     for ((state, &dropped), ((extended, carried), moved)) in dropped.zip(outputs) {
         let window = state + usize::from(dropped) * states;
         let before = window >> bits;
-        let path = &paths[before];
-        let error = target + path[slot] - levels[window % WINDOWS];
-        *moved = path[slot + 1] - error * effect[slot + 1];
         // Read before anything is written, so that the compiler need not fear that they overlap.
-        let mut longer = *path;
-        for at in 0..2 * CHUNK {
-            longer[at] -= error * effect[at];
+        let mut path = paths[before];
+        for at in 0..V {
+            let error = targets[at] + path[slot + at] - memory.levels[at][window % WINDOWS];
+            for to in 0..2 * CHUNK {
+                path[to] -= error * effects[at][to];
+            }
         }
-        *extended = longer;
+        *extended = path;
         *carried = origins[before];
+        // Beyond the chunk nobody reads them.
+        *moved.0 = path[slot + V];
+        if V == 2 {
+            *moved.1 = path[slot + V + 1];
+        }
     }
     memory.paths.swap(0, 1);
     memory.origins.swap(0, 1);
 }
 
-/// The cost of every window that a column can make of the open paths by appending `B` symbols.
-#[inline(always)]
-fn branch<const B: usize>(memory: &mut TrellisMemory, levels: &[f32; WINDOWS], target: f32, importance: f32) {
-    let (windows, levels) = (memory.windows.as_chunks_mut::<B>().0, levels.as_chunks::<B>().0);
-    let open = memory.costs.iter().zip(&memory.moved);
-    for (((cost, moved), windows), levels) in open.zip(windows).zip(levels) {
-        let target = target + moved;
-        for (window, level) in windows.iter_mut().zip(levels) {
-            let error = target - level;
-            *window = cost + importance * (error * error);
+/// The targets of `V` columns that share a window.
+struct Branch<const V: usize> {
+    targets: [f32; V],
+    importance: [f32; V],
+    /// The feedback from the first to the second.
+    inner: f32,
+}
+
+impl<const V: usize> Branch<V> {
+    /// The cost of every window that the columns can make of the open paths by appending `B` symbols.
+    #[inline(always)]
+    fn run<const B: usize>(&self, memory: &mut TrellisMemory) {
+        let windows = memory.windows.as_chunks_mut::<B>().0;
+        let [first, second] = &*memory.levels;
+        let levels = first.as_chunks::<B>().0.iter().zip(second.as_chunks::<B>().0);
+        let moved = memory.moved[0].iter().zip(&memory.moved[1]);
+        for (((cost, moved), windows), levels) in memory.costs.iter().zip(moved).zip(windows).zip(levels) {
+            let target = self.targets[0] + moved.0;
+            for at in 0..B {
+                let error = target - levels.0[at];
+                windows[at] = cost + self.importance[0] * (error * error);
+                if V == 2 {
+                    let error = self.targets[1] + moved.1 - self.inner * error - levels.1[at];
+                    windows[at] += self.importance[1] * (error * error);
+                }
+            }
         }
     }
 }
@@ -269,19 +339,19 @@ fn choose<const B: usize>(memory: &mut TrellisMemory, col: usize) {
 /// open chunk.
 #[inline(always)]
 fn compare(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range<usize>) -> usize {
-    let states = work.rate.states_before(chunk.end);
+    let states = work.rate.states_before(chunk.end.next_multiple_of(work.rate.weights_a_window()));
     let index = chunk.start / CHUNK;
-    let open = open_chunks(work.rate);
-    let slot = index % open;
-    memory.earlier[slot][..states].copy_from_slice(&memory.origins[0][..states]);
-    for (errors, path) in memory.errors[slot].iter_mut().zip(&memory.paths[0][..states]) {
+    let slot = index % OPEN;
+    memory.chunks[slot].origins[..states].copy_from_slice(&memory.origins[0][..states]);
+    for (errors, path) in memory.chunks[slot].errors.iter_mut().zip(&memory.paths[0][..states]) {
         errors.copy_from_slice(&path[CHUNK..]);
     }
     let costs = &mut memory.costs[..states];
     let best = (1..states).fold(0, |best, state| if costs[state] < costs[best] { state } else { best });
-    if index + 1 >= open {
+    if index + 1 >= OPEN {
+        let chunks = &memory.chunks;
         let ancestor = |state: usize| {
-            (0..open).fold(state, |state, back| usize::from(memory.earlier[(index - back) % open][state]))
+            (0..OPEN).fold(state, |state, back| usize::from(chunks[(index - back) % OPEN].origins[state]))
         };
         let kept = ancestor(best);
         for (state, cost) in costs.iter_mut().enumerate() {
@@ -299,17 +369,18 @@ fn trace(
     work: &TrellisSearch<'_>,
     memory: &TrellisMemory,
     path: &mut TrellisPath,
-    levels: &[f32; WINDOWS],
     best: usize,
     range: Range<usize>,
 ) {
     let (rate, cols) = (work.rate, work.targets.len());
-    let mut state = best;
-    for col in range.clone().rev() {
-        let states = rate.states_before(col + 1);
+    let (mut state, shared) = (best, rate.weights_a_window());
+    for col in range.clone().step_by(shared).rev() {
+        let states = rate.states_before(col + shared);
         let window = state + usize::from(memory.dropped[col % REACH][state]) * states;
         path.symbols[col] = (window % (1 << rate.bits_at(col))) as u8;
-        path.levels[col] = levels[window] as i8;
+        for (level, levels) in path.levels[col..].iter_mut().zip(&memory.levels[..shared]) {
+            *level = levels[window] as i8;
+        }
         state = window >> rate.bits_at(col);
     }
     for col in range.clone() {

@@ -4,7 +4,7 @@
 //! columns: step `s` of the group is column `s` of each quarter. A stream fills its bytes from the highest
 //! bit down, line after line, and continues that of the quarter before it, the first one zeros.
 
-use super::{LEVELS, TrellisRate, WINDOW};
+use super::{TrellisRate, WINDOW, levels};
 use crate::packed::Line;
 use crate::shape::{LINE, STEP_COLS};
 
@@ -28,7 +28,7 @@ pub(crate) fn symbol(rate: TrellisRate, step: usize, byte: usize, lines: &[Line]
 /// The levels of all steps of a group.
 #[inline(always)]
 pub(crate) fn unpack(rate: TrellisRate, lines: &[Line], steps: &mut [Line]) {
-    let levels = &LEVELS[rate.index()];
+    let levels = levels(rate);
     let [mut before, mut last] = [2, 1].map(|back| continued(lines, back));
     let (mut taken, mut current) = (0, [0; LINE]);
     for (step, out) in steps.iter_mut().enumerate() {
@@ -45,7 +45,7 @@ pub(crate) fn unpack(rate: TrellisRate, lines: &[Line], steps: &mut [Line]) {
         for byte in 0..LINE {
             let [before, last, current] = [&before, &last, &current].map(|line| u32::from(line[byte]));
             let window = (before << 16 | last << 8 | current) >> unused;
-            out[byte] = levels[window as usize % (1 << WINDOW)];
+            out[byte] = levels[step % 2][window as usize % (1 << WINDOW)];
         }
     }
 }
