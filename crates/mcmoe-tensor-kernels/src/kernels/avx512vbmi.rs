@@ -1,8 +1,8 @@
 //! AVX-512 with VBMI and GFNI: as [`super::avx512`], with trellis codes decoded 64 at a time.
 //!
-//! A step of a trellis is two shifts and a blend to bring the last 8 bits of every stream to their bytes,
-//! an affine map over GF(2) of the 8 bits some steps before, which folds the older part of the window, an
-//! exclusive or, and one permutation of the 64 levels.
+//! An index of a level depends on the bits of its window by exclusive or alone. So wherever in its two or
+//! three bytes the window lies, each of these times a matrix over GF(2) is its part of the index: no bits are
+//! shifted together first. A permutation of bytes brings the level.
 
 #![expect(unsafe_code, reason = "instructions that not every CPU has, loads from pointers")]
 
@@ -11,23 +11,24 @@ use std::arch::x86_64::*;
 use super::avx512::{self, add_bf16, add_products, broadcast, load, load_lanes, prefetch, store_lanes};
 use super::backend::Lanes;
 use super::dense::Sums;
-use super::inputs::Int8Inputs;
+use super::inputs::{Int8Inputs, Word};
 use super::x86::kernels_for;
 use crate::packed::{Line, Tile};
 use crate::shape::{BLOCK_STEPS, LINE};
-use crate::trellis::{continued, folded};
+use crate::trellis::{INDEX, WINDOW, continued, folded};
 use crate::{Coding, TrellisRate};
 
-/// Steps after which every rate is at the end of a line.
+/// Steps after which every rate is at the end of a line and has come back to where it began.
 const PERIOD: usize = 16;
-/// Steps before a line's first whose bits its windows may hold.
-const BEFORE: usize = 4;
 
-/// The body once for each value: unlike a loop, it leaves no array in memory and no shift by a variable.
+/// Sums of products side by side, so that none waits for the one before.
+const CHAINS: usize = 4;
+
+/// The body once for each value of a constant.
 macro_rules! each_step {
     ($step:ident in [$($value:literal)*] $body:block) => {
         $({
-            let $step: usize = $value;
+            const $step: usize = $value;
             $body
         })*
     };
@@ -65,108 +66,104 @@ fn int8(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni")]
 fn trellis<const H: usize>(tile: Tile<'_>, x: &Int8Inputs, out: &mut [Lanes]) {
+    let code = Code::new::<H>();
     let [out] = out else {
         return avx512::many_tokens(tile, x, out, |group, blocks| {
             blocks.resize(group.blocks(), [[0; LINE]; BLOCK_STEPS]);
-            let steps = blocks.as_flattened_mut();
-            decode::<H>(group.codes, |step, levels| store(&mut steps[step], levels));
+            let steps: &mut [[Line; PERIOD]] = blocks.as_flattened_mut().as_chunks_mut().0;
+            code.decode::<H>(group.codes, |period, step, levels| store(&mut steps[period][step], levels));
         });
     };
     let mut sum = load_lanes(out);
     for index in 0..tile.shape().groups() {
         let group = tile.group(index);
         prefetch(group.scales);
-        let words = x.alone(0, index);
-        let mut sums = [_mm512_setzero_si512(); 2];
-        decode::<H>(group.codes, |step, levels| {
-            sums[step % 2] = _mm512_dpbusd_epi32(sums[step % 2], levels, broadcast(words[step]));
+        let words: &[[Word; PERIOD]] = x.alone(0, index).as_chunks().0;
+        let mut sums = [_mm512_setzero_si512(); CHAINS];
+        code.decode::<H>(group.codes, |period, step, levels| {
+            let word = broadcast(words[period][step]);
+            sums[step % CHAINS] = _mm512_dpbusd_epi32(sums[step % CHAINS], levels, word);
         });
-        let products = _mm512_add_epi32(sums[0], sums[1]);
+        let [even, odd] = [0, 1].map(|at| _mm512_add_epi32(sums[at], sums[at + 2]));
+        let products = _mm512_add_epi32(even, odd);
         sum = add_products(sum, products, &group, x.params(0, index));
     }
     store_lanes(out, sum);
 }
 
-/// Shows `visit` the levels of every step.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni")]
-fn decode<const H: usize>(lines: &[Line], mut visit: impl FnMut(usize, __m512i)) {
-    let rate = const { TrellisRate::from_half_bits(H as u8) };
-    let (levels, older) = const { folded(TrellisRate::from_half_bits(H as u8)) };
-    let levels = [load(levels[0]), load(levels[1])];
-    let fold = _mm512_set1_epi64(fold_matrix(H, older));
-    let [before, mut last] = [2, 1].map(|back| load(&continued(lines, back)));
-    // The 8 bits up to the end of each of the steps before the first.
-    let (mut windows, mut index) = ([last; BEFORE + PERIOD], last);
-    for back in 1..BEFORE {
-        let bits = (back / rate.weights_a_window() * rate.weights_a_window() * H).div_ceil(2);
-        windows[BEFORE - 1 - back] = if bits < 8 { join(before, last, bits) } else { before };
+/// A trellis code in registers: the levels by index, at even and at odd steps.
+#[derive(Clone, Copy)]
+struct Code([__m512i; 2]);
+
+impl Code {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new<const H: usize>() -> Self {
+        let (levels, _) = const { folded(TrellisRate::from_half_bits(H as u8)) };
+        Self([load(levels[0]), load(levels[1])])
     }
-    for (period, lines) in lines.chunks_exact(H).enumerate() {
-        each_step!(step in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
-            let (end, before) = (rate.bits_until(step), rate.bits_until(step) - rate.bits_at(step));
-            // What shares its window with the weight before finds it there.
-            if end > before {
-                let (line, unused) = ((end - 1) / 8, end.next_multiple_of(8) - end);
-                if step == 0 || line != (before - 1) / 8 {
-                    prefetch(&lines[line]);
+
+    /// Shows `visit` the levels of every step of every period.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni")]
+    fn decode<const H: usize>(self, lines: &[Line], mut visit: impl FnMut(usize, usize, __m512i)) {
+        let rate = const { TrellisRate::from_half_bits(H as u8) };
+        // Two lines before the first, then those of the period.
+        let mut last = [2, 1].map(|back| load(&continued(lines, back)));
+        let mut index = last[1];
+        for (period, lines) in lines.as_chunks::<H>().0.iter().enumerate() {
+            let line = |at: usize| if at < 2 { last[at] } else { load(&lines[at - 2]) };
+            each_step!(STEP in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
+                // What shares its window with the weight before finds the index there.
+                if rate.bits_at(STEP) > 0 {
+                    let at = (rate.bits_until(STEP) - 1) / 8;
+                    if STEP == 0 || at != (rate.bits_until(STEP - 1) - 1) / 8 {
+                        prefetch(&lines[at]);
+                    }
+                    index = _mm512_xor_si512(
+                        affine(line(at + 2), const { part(H, STEP, 0) }),
+                        affine(line(at + 1), const { part(H, STEP, 1) }),
+                    );
+                    if const { part(H, STEP, 2) } != 0 {
+                        index = _mm512_xor_si512(index, affine(line(at), const { part(H, STEP, 2) }));
+                    }
                 }
-                let current = load(&lines[line]);
-                let previous = if line > 0 { load(&lines[line - 1]) } else { last };
-                let window = if unused > 0 { join(previous, current, unused) } else { current };
-                windows[BEFORE + step] = window;
-                let older = _mm512_gf2p8affine_epi64_epi8::<0>(windows[BEFORE + step - lag(H)], fold);
-                index = _mm512_xor_si512(window, older);
-            }
-            visit(period * PERIOD + step, _mm512_permutexvar_epi8(index, levels[step % 2]));
-        });
-        last = load(&lines[H - 1]);
-        for back in 0..BEFORE {
-            windows[back] = windows[PERIOD + back];
+                visit(period, STEP, _mm512_permutexvar_epi8(index, self.0[STEP % 2]));
+            });
+            last = [line(H), line(H + 1)];
         }
     }
 }
 
-/// In each byte the last 8 bits of a stream that leaves `unused` bits of `current`, from 1 to 7.
+/// Every byte times the bit matrix.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn join(previous: __m512i, current: __m512i, unused: usize) -> __m512i {
-    let count = |bits: usize| _mm_cvtsi32_si128(bits as i32);
-    let low = _mm512_srl_epi16(current, count(unused));
-    let high = _mm512_sll_epi16(previous, count(8 - unused));
-    // Where the mask is set the bits of `low`, else those of `high`.
-    let mask = _mm512_set1_epi8((0xFF_u8 >> unused) as i8);
-    _mm512_ternarylogic_epi64::<0xCA>(mask, low, high)
+#[target_feature(enable = "avx512f,gfni")]
+fn affine(bytes: __m512i, matrix: i64) -> __m512i {
+    _mm512_gf2p8affine_epi64_epi8::<0>(bytes, _mm512_set1_epi64(matrix))
 }
 
-/// Steps back to the window whose bits hold the older half of a step's window.
-const fn lag(half_bits: usize) -> usize {
-    match half_bits {
-        2..4 => 4,
-        4..8 => 2,
-        _ => 1,
-    }
-}
-
-/// The bit matrix that brings the older bits of a window, found in the byte [`lag`] steps before, to what
-/// they flip.
-const fn fold_matrix(half_bits: usize, older: &[u8; 6]) -> i64 {
-    // Bit 6 of the window is bit 6 less the bits of the steps between.
-    let first = 6 - lag(half_bits) * half_bits / 2;
-    let mut matrix = 0;
-    let mut bit = 0;
-    while bit < 6 {
-        let mut row: u64 = 0;
-        let mut at = 0;
-        while at < 6 {
-            row |= ((older[at] >> bit & 1) as u64) << (first + at);
-            at += 1;
+/// The bit matrix that brings what the line `back` lines before the one where the window of step `step`
+/// ends holds of it to the index of the level.
+const fn part(half_bits: usize, step: usize, back: usize) -> i64 {
+    let rate = TrellisRate::from_half_bits(half_bits as u8);
+    let (_, older) = folded(rate);
+    let unused = rate.bits_until(step).next_multiple_of(8) - rate.bits_until(step);
+    let (mut matrix, mut bit) = (0, 0);
+    while bit < WINDOW {
+        // Counted from the end of the line where the window ends.
+        let at = unused + bit;
+        if at / 8 == back {
+            let flips = if bit < INDEX { 1 << bit } else { older[bit - INDEX] };
+            let mut result = 0;
+            while result < INDEX {
+                // The row of result bit 0 is the highest byte.
+                matrix |= ((flips >> result & 1) as i64) << (8 * (7 - result) + at % 8);
+                result += 1;
+            }
         }
-        // The row of result bit 0 is the highest byte.
-        matrix |= row << (8 * (7 - bit));
         bit += 1;
     }
-    matrix as i64
+    matrix
 }
 
 #[inline]

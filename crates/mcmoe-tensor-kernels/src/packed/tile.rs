@@ -50,6 +50,7 @@ impl<'a> Tile<'a> {
         self.shape
     }
 
+    #[inline(always)]
     pub(crate) fn group(&self, group: usize) -> Group<'a> {
         let end = self.shape.group_start(group + 1).min(self.bytes.len());
         let bytes = &self.bytes[self.shape.group_start(group)..end];

@@ -44,7 +44,7 @@ impl TrellisRate {
 
     /// Mean square error for normally distributed weights of variance 1.
     pub fn distortion(self) -> f64 {
-        [0.275, 0.143, 0.0735, 0.0383, 0.0197, 0.0056][self.index()]
+        [0.275, 0.1433, 0.0735, 0.0383, 0.0197, 0.00543][self.index()]
     }
 
     /// Bits of two weights.
