@@ -16,8 +16,6 @@ const CHUNK: usize = 8;
 const REACH: usize = 64;
 /// Chunks that are open while one is under way, itself not counted.
 const OPEN: usize = REACH / CHUNK - 1;
-/// Sums that are added up side by side.
-const SUMS: usize = 4;
 /// Paths that can be open at most: windows that agree in all but the 2 bits that a step drops at least.
 const STATES: usize = 1 << (WINDOW - 2);
 const WINDOWS: usize = 1 << WINDOW;
@@ -69,6 +67,8 @@ pub struct TrellisMemory {
     chunks: Vec<Earlier>,
     /// For the chunk that begins, by state: what open paths have done to its targets so far.
     effects: [Vec<Chunk>; 2],
+    /// How errors of an earlier chunk move its targets.
+    feedback: Vec<Chunk>,
     /// States that an open path was in, by chunks back.
     live: Vec<Vec<u16>>,
     /// Which states are in the list of `live` that is being made.
@@ -102,6 +102,7 @@ impl Default for TrellisMemory {
             origins: [states(), states()],
             chunks: vec![Earlier { errors: [[0.0; CHUNK]; STATES], origins: [0; STATES] }; OPEN],
             effects: [effects(), effects()],
+            feedback: vec![[0.0; CHUNK]; CHUNK],
             live: vec![Vec::with_capacity(STATES); OPEN],
             listed: vec![false; STATES],
             dropped: vec![[0; STATES]; REACH],
@@ -191,22 +192,18 @@ fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range
     for back in (0..open).rev() {
         let earlier = &memory.chunks[slot(back)];
         let first = chunk.start - (back + 1) * CHUNK;
-        let feedback: [Chunk; CHUNK] = std::array::from_fn(|from| {
+        for (from, feedback) in memory.feedback.iter_mut().enumerate() {
             let row = &work.feedback[(first + from) * cols..][chunk.clone()];
-            std::array::from_fn(|at| row.get(at).copied().unwrap_or(0.0))
-        });
+            *feedback = std::array::from_fn(|at| row.get(at).copied().unwrap_or(0.0));
+        }
         for &state in &memory.live[back] {
             let state = usize::from(state);
-            // Some sums side by side, which do not wait for each other.
-            let mut sums = [[0.0; CHUNK]; SUMS];
-            if back + 1 < open {
-                sums[0] = older[usize::from(earlier.origins[state])];
+            let mut sums =
+                if back + 1 < open { older[usize::from(earlier.origins[state])] } else { [0.0; CHUNK] };
+            for (error, feedback) in earlier.errors[state].iter().zip(&memory.feedback) {
+                sums = std::array::from_fn(|at| sums[at] + error * feedback[at]);
             }
-            let (errors, feedback) = (earlier.errors[state].as_chunks().0, feedback.as_chunks().0);
-            for (errors, feedback) in errors.iter().zip(feedback) {
-                add_products(&mut sums, errors, feedback);
-            }
-            newer[state] = std::array::from_fn(|at| sums.iter().map(|sum| sum[at]).sum::<f32>());
+            newer[state] = sums;
         }
         std::mem::swap(older, newer);
     }
@@ -217,16 +214,6 @@ fn look_back(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, chunk: &Range
         let effect = if open > 0 { older[state] } else { [0.0; CHUNK] };
         *path = std::array::from_fn(|at| if at < CHUNK { -effect[at] } else { 0.0 });
         (*first, *second, *origin) = (path[0], path[1], state as u16);
-    }
-}
-
-/// `sums[i] += errors[i] · feedback[i]`.
-#[inline(always)]
-fn add_products(sums: &mut [Chunk; SUMS], errors: &[f32; SUMS], feedback: &[Chunk; SUMS]) {
-    for i in 0..SUMS {
-        for at in 0..CHUNK {
-            sums[i][at] += errors[i] * feedback[i][at];
-        }
     }
 }
 
@@ -268,21 +255,20 @@ fn extend<const V: usize>(work: &TrellisSearch<'_>, memory: &mut TrellisMemory, 
     for ((state, &dropped), ((extended, carried), moved)) in dropped.zip(outputs) {
         let window = state + usize::from(dropped) * states;
         let before = window >> bits;
-        // Read before anything is written, so that the compiler need not fear that they overlap.
-        let mut path = paths[before];
+        let path = &paths[before];
+        let mut errors = [0.0; V];
         for at in 0..V {
-            let error = targets[at] + path[slot + at] - memory.levels[at][window % WINDOWS];
-            for to in 0..2 * CHUNK {
-                path[to] -= error * effects[at][to];
-            }
+            let moved = if at == 0 { 0.0 } else { errors[0] * effects[0][slot + at] };
+            errors[at] = targets[at] + path[slot + at] - moved - memory.levels[at][window % WINDOWS];
         }
-        *extended = path;
+        let after = |to: usize| (0..V).fold(path[to], |moved, at| moved - errors[at] * effects[at][to]);
+        // Beyond the chunk nobody reads these.
+        let next = [after(slot + V), after(slot + 2 * V - 1)];
+        let extended_path = std::array::from_fn(after);
+        (*moved.0, *moved.1) = (next[0], next[1]);
+        // Written when all is read, so that the compiler need not fear that they overlap.
+        *extended = extended_path;
         *carried = origins[before];
-        // Beyond the chunk nobody reads them.
-        *moved.0 = path[slot + V];
-        if V == 2 {
-            *moved.1 = path[slot + V + 1];
-        }
     }
     memory.paths.swap(0, 1);
     memory.origins.swap(0, 1);
@@ -306,14 +292,16 @@ impl<const V: usize> Branch<V> {
         let moved = memory.moved[0].iter().zip(&memory.moved[1]);
         for (((cost, moved), windows), levels) in memory.costs.iter().zip(moved).zip(windows).zip(levels) {
             let target = self.targets[0] + moved.0;
-            for at in 0..B {
-                let error = target - levels.0[at];
-                windows[at] = cost + self.importance[0] * (error * error);
-                if V == 2 {
-                    let error = self.targets[1] + moved.1 - self.inner * error - levels.1[at];
-                    windows[at] += self.importance[1] * (error * error);
-                }
+            let errors: [f32; B] = std::array::from_fn(|at| target - levels.0[at]);
+            // Written when all is read, so that the compiler need not fear that they overlap.
+            let mut costs = errors.map(|error| cost + self.importance[0] * (error * error));
+            if V == 2 {
+                let target = self.targets[1] + moved.1;
+                let error = |at: usize| target - self.inner * errors[at] - levels.1[at];
+                let errors: [f32; B] = std::array::from_fn(error);
+                costs = std::array::from_fn(|at| costs[at] + self.importance[1] * (errors[at] * errors[at]));
             }
+            *windows = costs;
         }
     }
 }
