@@ -7,7 +7,7 @@ use crate::points::{Corpus, Point};
 use crate::systems;
 
 /// Sizes of the trellis, those of other systems among them.
-const TRELLIS_BITS: [f64; 7] = [1.5, 1.5625, 1.75, 2.0625, 2.25, 2.5625, 3.0625];
+const TRELLIS_BITS: [f64; 8] = [1.5, 1.5625, 1.75, 2.0625, 2.25, 2.5625, 3.0625, 3.4375];
 /// The one at which pruning and foreign text are tried.
 const LOOKED_INTO: f64 = 2.0625;
 

@@ -339,7 +339,7 @@ pub(crate) enum ShapeArg {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum MethodArg {
-    /// Trellis codes with error feedback: the least error at 1 to 3 bits; needs calibration text
+    /// Trellis codes with error feedback: the least error at 1 to 4 bits; needs calibration text
     Trellis,
     /// Rounding with error feedback; needs calibration text
     Gptq,

@@ -11,8 +11,8 @@
 //! | [`Coding::Grid`] | [`Method::Rtn`] | 2, 3, 4, 8 (1: binary) | nothing | rounding to the best grid of each group |
 //! | | [`Method::Gptq`] | 1, 2, 3, 4, 8 | a Hessian | Frantar et al. 2022, with error feedback at every width |
 //! | | [`Method::Hqq`] | 1, 2, 3, 4, 8 | nothing | Badri & Shaji 2023 |
-//! | [`Coding::Trellis`] | [`Method::Gptq`] | 1, 1.5, 2, 2.5, 3 | a Hessian | after Tseng et al. 2024; feedback within |
-//! | | [`Method::Rtn`] | 1, 1.5, 2, 2.5, 3 | nothing | the same search without feedback |
+//! | [`Coding::Trellis`] | [`Method::Gptq`] | 1, 1.5, 2, 2.5, 3, 4 | a Hessian | after Tseng et al. 2024; feedback within |
+//! | | [`Method::Rtn`] | 1, 1.5, 2, 2.5, 3, 4 | nothing | the same search without feedback |
 //!
 //! [`QuantOptions::new`] is GPTQ on a grid, [`QuantOptions::trellis`] GPTQ on a trellis. Without a Hessian GPTQ
 //! rounds to nearest, on a trellis it searches without feedback, and the report says so.

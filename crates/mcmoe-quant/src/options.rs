@@ -44,10 +44,10 @@ impl QuantOptions {
         Ok(Self::coded(BitWidth::new(bits)?.into()).group_size(128))
     }
 
-    /// GPTQ in groups of 256 on a trellis of `bits` bits a weight: the least error of all at 1 to 3 bits.
+    /// GPTQ in groups of 256 on a trellis of `bits` bits a weight: the least error of all at 1 to 4 bits.
     ///
     /// # Errors
-    /// [`KernelError::UnsupportedRate`] unless `bits` is 1, 1.5, 2, 2.5 or 3.
+    /// [`KernelError::UnsupportedRate`] unless `bits` is 1, 1.5, 2, 2.5, 3 or 4.
     pub fn trellis(bits: f64) -> Result<Self, KernelError> {
         Ok(Self::coded(TrellisRate::new(bits)?.into()))
     }

@@ -11,7 +11,7 @@ pub enum KernelError {
         bits: u8,
     },
     /// A rate that trellis codes do not come in.
-    #[error("a trellis of {bits} bits a weight is not supported: use 1, 1.5, 2, 2.5 or 3")]
+    #[error("a trellis of {bits} bits a weight is not supported: use 1, 1.5, 2, 2.5, 3 or 4")]
     UnsupportedRate {
         /// The rate asked for.
         bits: String,

@@ -19,7 +19,10 @@ fn matrices_share_the_budget_and_steps_lead_to_the_same_bits() {
     let summary = run(command.arg(DEMO).arg("-o").arg(workplace.out()).args(args.split_whitespace())).json();
     let allocation = workplace.out().join("allocation.json");
     let bits = matrices(&allocation);
-    assert!(bits.len() == 72 && bits.iter().all(|bits| [1.0, 1.5, 2.0, 2.5, 3.0].contains(bits)), "{bits:?}");
+    assert!(
+        bits.len() == 72 && bits.iter().all(|bits| [1.0, 1.5, 2.0, 2.5, 3.0, 4.0].contains(bits)),
+        "{bits:?}"
+    );
     let average = bits.iter().sum::<f64>() / 72.0;
     assert!(average <= 2.0 && average > 1.97, "{average}");
     // A scale of 16 bits for 128 or 256 columns at most comes on top.

@@ -121,8 +121,9 @@ impl LayerFactors {
         let experts = layers.first().map_or(0, |layer| layer.frequency.len());
         let mut factors = Factors::unmeasured(layers.len(), experts, bits.to_vec());
         if sensitivities.len() == layers.len() {
-            // Errors at other rates are to those measured as their distortions are.
-            let distortion = |rate: &TrellisRate| rate.distortion();
+            // Errors at other rates are to those measured as their distortions are, and hurt more than in
+            // proportion: on models that were quantized, the square served best.
+            let distortion = |rate: &TrellisRate| rate.distortion().powi(2);
             let measured = TrellisRate::ALL.iter().find(|rate| rate.bits() == BITS).map_or(1.0, distortion);
             let rates =
                 |loss: f64| TrellisRate::ALL.iter().map(|r| loss * distortion(r) / measured).collect();

@@ -40,7 +40,7 @@ fn matrices_get_rates_of_their_own_within_the_budget() {
     ModelFolder::open(dir.path()).unwrap().save(again.path()).unwrap();
     assert_eq!(differing(dir.path(), again.path()), Vec::<String>::new());
     let factors = json(dir.path().join("factors.json"));
-    assert_eq!(factors["matrices"]["bits"], serde_json::json!([1.0, 1.5, 2.0, 2.5, 3.0]));
+    assert_eq!(factors["matrices"]["bits"], serde_json::json!([1.0, 1.5, 2.0, 2.5, 3.0, 4.0]));
 }
 
 #[test]
