@@ -3,7 +3,7 @@
 //! ```text
 //! activations ─ inputs ─┐
 //!                       ├─ regions (tasks over tiles, on the rayon pool) ─ backend ─┬─ scalar
-//! packed bytes ─ tiles ─┘                                                           ├─ avx2, avx512
+//! packed bytes ─ tiles ─┘                                                           ├─ avx2, avx512(vbmi)
 //!                                                                                   └─ neon
 //! ```
 //! A region is one fork and join: the tiles of one matrix, of several, or of all chosen experts.

@@ -103,7 +103,7 @@ impl Default for TrellisMemory {
             chunks: vec![Earlier { errors: [[0.0; CHUNK]; STATES], origins: [0; STATES] }; OPEN],
             effects: [effects(), effects()],
             feedback: vec![[0.0; CHUNK]; CHUNK],
-            live: vec![Vec::with_capacity(STATES); OPEN],
+            live: vec![Vec::new(); OPEN],
             listed: vec![false; STATES],
             dropped: vec![[0; STATES]; REACH],
             targets: Vec::new(),
