@@ -73,6 +73,9 @@ pub(crate) struct CompressArgs {
     pub(crate) allocation: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) mode: ModeArgs,
+    /// Tune parts towards the 16-bit model after rounding
+    #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',')]
+    pub(crate) repair: Vec<RepairArg>,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
@@ -335,6 +338,15 @@ pub(crate) enum ShapeArg {
     Known(Shape),
     /// A `config.json`, whatever it is called.
     File(PathBuf),
+}
+
+/// What is tuned after rounding.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RepairArg {
+    /// Gates, to choose experts as the 16-bit model does
+    Routers,
+    /// Norms, to bring each layer's output near the 16-bit one's
+    Norms,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

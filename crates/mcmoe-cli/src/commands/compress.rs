@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mcmoe_mixtral::compress::{
-    CompressOptions, CompressReport, Plan, Quantizer, SizeGoal, Spent, compress, plan, rarely_reached,
+    CompressOptions, CompressReport, Plan, Quantizer, Repair, SizeGoal, Spent, compress, plan, rarely_reached,
 };
 use mcmoe_mixtral::folder::read_allocation;
 use mcmoe_mixtral::inspect::{Inspection, inspect};
@@ -11,7 +11,7 @@ use mcmoe_mixtral::{Method, MixtralConfig, MixtralError, OnDevice, PackedOps};
 use serde::Serialize;
 
 use super::{Failure, shared};
-use crate::args::{CompressArgs, MethodArg};
+use crate::args::{CompressArgs, MethodArg, RepairArg};
 use crate::output;
 use crate::progress::Reporter;
 
@@ -49,6 +49,8 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
     options.attention_bits = args.attention_bits;
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;
+    let repaired = |part| args.repair.contains(&part);
+    options.repair = Repair { routers: repaired(RepairArg::Routers), norms: repaired(RepairArg::Norms) };
     (options.work_dir, options.resume) = (args.work_dir, args.resume);
     options.calibration = shared::calibration(args.calibration, config);
     let allocation = args.allocation.map(|path| read_allocation(&path, config));

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use mcmoe_tensor_kernels::PackedOps;
 use rayon::prelude::*;
 
-use crate::model::{Activations, LayerCache, Sequences, WeightSource, from_host, to_host};
+use crate::model::{WeightSource, from_host, to_host};
 use crate::random::Xorshift;
 use crate::{MixtralError, Progress};
 
@@ -39,11 +39,7 @@ pub(crate) fn sensitivities<B: PackedOps>(
     progress.start("measuring layers", layers as u64);
     for l in 0..layers {
         let layer = source.layer::<B>(l, device)?;
-        let forward = |hidden: &Tensor<B, 2>| {
-            let sequences = Sequences { batch: 1, angles: &angles, pruning: None };
-            let (mut cache, mut activations) = (LayerCache::empty(), Activations::default());
-            layer.forward(l, hidden.clone(), &sequences, &mut cache, &mut activations).hidden
-        };
+        let forward = |hidden: &Tensor<B, 2>| layer.forward_alone(l, hidden.clone(), &angles).hidden;
         streams.iter_mut().for_each(|stream| *stream = stream.par_iter().map(forward).collect());
         let (disturbed, energy) = disturb(&streams[0], l as u64);
         streams.push(disturbed);

@@ -223,6 +223,25 @@ impl<'a, B: PackedOps> Stream<'a, B> {
         Ok(Advanced { digest, old: std::mem::replace(&mut self.hidden, hidden) })
     }
 
+    /// Takes the samples once more from before layer `l`, where they were before they `advanced`, this time
+    /// through `layer`.
+    pub(crate) fn pass_again(
+        &mut self,
+        l: usize,
+        layer: &DecoderLayer<B>,
+        advanced: &mut Advanced,
+    ) -> Result<(), MixtralError> {
+        let cols = self.config.hidden_size;
+        let mut next = WriteBehind::create(&self.place.before(l + 1), cols, true)?;
+        let pass =
+            |_, hidden| Ok(to_host(layer.forward_alone(l, self.tensor(hidden, cols), &self.angles).hidden));
+        in_order(advanced.old.read()?, self.at_once, pass, |_, hidden| next.push(hidden))?;
+        let digest;
+        (self.hidden, digest) = next.finish()?;
+        advanced.digest = digest.expect("durable files have a digest");
+        Ok(())
+    }
+
     /// Removes the stream's file.
     pub(crate) fn finish(self) {
         self.hidden.remove();

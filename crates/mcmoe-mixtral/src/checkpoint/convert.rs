@@ -16,11 +16,20 @@ pub(super) const fn weight_type(dtype: Dtype) -> Option<DenseType> {
 }
 
 /// The little-endian elements in `bytes` as `f32`.
-pub(super) fn to_f32(dtype: DenseType, bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn to_f32(dtype: DenseType, bytes: &[u8]) -> Vec<f32> {
     match dtype {
         DenseType::Bf16 => map(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
         DenseType::F16 => map(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
         DenseType::F32 => map(bytes, f32::from_le_bytes),
+    }
+}
+
+/// `values` as little-endian elements of this type, each rounded to the nearest.
+pub(crate) fn from_f32(dtype: DenseType, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        DenseType::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+        DenseType::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+        DenseType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
     }
 }
 
@@ -59,7 +68,9 @@ mod tests {
         let f16s: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
         let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         for (dtype, bytes) in [(Dtype::BF16, bf16s), (Dtype::F16, f16s), (Dtype::F32, f32s)] {
-            assert_eq!(to_f32(weight_type(dtype).unwrap(), &bytes), values, "{dtype:?}");
+            let weight_type = weight_type(dtype).unwrap();
+            assert_eq!(to_f32(weight_type, &bytes), values, "{dtype:?}");
+            assert_eq!(from_f32(weight_type, &values), bytes, "{dtype:?}");
         }
         assert!(weight_type(Dtype::I64).is_none());
     }

@@ -16,6 +16,7 @@ use mcmoe_quant::store::StoredTensor;
 use mcmoe_quant::{DenseMatrix, DenseType, QuantError, SharedBytes};
 use safetensors::Dtype;
 
+pub(crate) use convert::{from_f32, to_f32};
 pub use writer::ShardWriter;
 
 use crate::MixtralError;
@@ -155,7 +156,7 @@ impl Checkpoint {
     /// As [`Checkpoint::weights`].
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, MixtralError> {
         let (tensor, dtype) = self.weights(name, shape)?;
-        let values = convert::to_f32(dtype, &tensor.bytes);
+        let values = to_f32(dtype, &tensor.bytes);
         tensor.bytes.unload();
         Ok(values)
     }

@@ -17,6 +17,8 @@ pub(super) enum Part {
     Hessians,
     /// Factoring Hessians, rounding, packing, errors.
     Rounding,
+    /// Tuning norms and gates.
+    Repair,
     /// Reading weights, writing results, checksums.
     Files,
 }
@@ -34,6 +36,8 @@ pub struct TimeSplit {
     pub hessians: Spent,
     /// Factoring Hessians, rounding, packing, errors.
     pub rounding: Spent,
+    /// Tuning norms and gates.
+    pub repair: Spent,
     /// Reading weights, writing results and activations, checksums.
     pub files: Spent,
 }
@@ -50,12 +54,13 @@ pub struct Spent {
 
 impl TimeSplit {
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, Spent); 5] {
+    pub fn parts(&self) -> [(&'static str, Spent); 6] {
         [
             ("measuring experts", self.measuring),
             ("samples through layers", self.forward),
             ("Hessians", self.hessians),
             ("rounding and packing", self.rounding),
+            ("repair", self.repair),
             ("files", self.files),
         ]
     }
@@ -75,6 +80,7 @@ impl TimeSplit {
             Part::Forward => &mut self.forward,
             Part::Hessians => &mut self.hessians,
             Part::Rounding => &mut self.rounding,
+            Part::Repair => &mut self.repair,
             Part::Files => &mut self.files,
         }
     }

@@ -12,6 +12,7 @@ use super::clock::{Clock, Part, TimeSplit};
 use super::fingerprint::Fingerprint;
 use super::journal::Journal;
 use super::layer::{Done, LayerTask};
+use super::repair::{Repairs, Tuned};
 use super::work::{WorkFolder, names_besides_work};
 use super::{CompressOptions, CompressReport, MatrixReport};
 use crate::calibrate::{
@@ -93,6 +94,7 @@ impl<'a> Job<'a> {
         let mut report = CompressReport::new(options);
         let records = journal.state.quantized.iter().flatten().cloned();
         report.matrices = records.map(MatrixReport::from).collect();
+        report.repairs.clone_from(&journal.state.repairs);
         json::write(&dir.join(files::REPORT), &report)?;
         copy_files(self.folder.dir(), &dir, &files::COPIED)?;
         let checksums = self.clock.time(Part::Files, || Checksums::of(&dir, &shards))?;
@@ -242,19 +244,33 @@ impl<'a> Job<'a> {
             }
             _ => None,
         };
+        let mut repairs = match &self.tokens {
+            Some(tokens) if self.options.repair.any() && done < layers => {
+                let begin = || Repairs::before(done, self.options.repair, source, &tokens.windows()?, device);
+                Some(self.clock.time(Part::Repair, begin)?)
+            }
+            _ => None,
+        };
         let matrices = MatrixInfo::of_layer(config, 0).len();
         self.progress.start("quantizing", (matrices * (layers - done)) as u64);
         for l in done..layers {
             let (widths, clock) = (&widths[l], &self.clock);
             let task = LayerTask { source, l, widths, options: self.options, device, clock };
+            let mut tuned = Vec::new();
             let (done, advanced) = match stream.as_mut() {
                 Some(stream) => {
-                    let (done, advanced) = task.calibrated(stream, self.progress)?;
+                    let (done, mut advanced) = task.calibrated(stream, self.progress)?;
+                    if let Some(repairs) = &mut repairs {
+                        let repair = || repairs.layer(l, task.dense(&done)?, stream, &mut advanced);
+                        let report;
+                        (tuned, report) = self.clock.time(Part::Repair, repair)?;
+                        journal.state.repairs.push(report);
+                    }
                     (done, Some(advanced))
                 }
                 None => (task.data_free(self.progress)?, None),
             };
-            self.keep(l, done, &mut shards, journal)?;
+            self.keep(l, done, tuned, &mut shards, journal)?;
             match advanced {
                 Some(advanced) => self.advance(journal, advanced, l + 1 == layers)?,
                 None => self.record(journal)?,
@@ -275,6 +291,7 @@ impl<'a> Job<'a> {
         &self,
         l: usize,
         done: Vec<Done>,
+        tuned: Vec<Tuned>,
         shards: &mut ShardWriter,
         journal: &mut Journal,
     ) -> Result<(), MixtralError> {
@@ -283,7 +300,8 @@ impl<'a> Job<'a> {
         for MatrixReport { name, bits, tokens, errors } in &matrices {
             tracing::debug!(name, bits, tokens, output_error = errors.output_error, "quantized");
         }
-        let tensors = packed_layer(self.folder.checkpoint(), self.folder.config(), l, &packed)?;
+        let mut tensors = packed_layer(self.folder.checkpoint(), self.folder.config(), l, &packed)?;
+        tuned.into_iter().for_each(|tuned| tuned.replace_in(&mut tensors));
         journal.state.shards.push(self.shard(shards, &tensors)?);
         journal.state.quantized.push(matrices.iter().map(Into::into).collect());
         Ok(())

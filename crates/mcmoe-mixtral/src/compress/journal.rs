@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::TimeSplit;
 use super::fingerprint::Fingerprint;
+use super::repair::RepairReport;
 use super::report::MatrixReport;
 use crate::MixtralError;
 use crate::calibrate::LayerFactors;
@@ -20,7 +21,7 @@ use crate::durable::{self, Digest};
 use crate::regular_file;
 
 const MAGIC: &[u8; 8] = b"MCMOEJNL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 8 + 4 + 32;
 /// A journal of the largest model takes far less.
@@ -40,6 +41,8 @@ pub(super) struct State {
     pub(super) measured: Vec<LayerFactors>,
     /// Layers quantized.
     pub(super) quantized: Vec<Vec<MatrixRecord>>,
+    /// What repair did to them, if it was asked for.
+    pub(super) repairs: Vec<RepairReport>,
     /// The shards in the result so far.
     pub(super) shards: Vec<Digest>,
     /// The stream before the next layer of the phase under way, unless that is the first one.
@@ -88,6 +91,7 @@ impl Journal {
             sensitivities: Vec::new(),
             measured: Vec::new(),
             quantized: Vec::new(),
+            repairs: Vec::new(),
             shards: Vec::new(),
             activations: None,
             finished: None,

@@ -12,7 +12,9 @@ use super::clock::{Clock, Part, flops};
 use super::{CompressOptions, MatrixReport, plan};
 use crate::calibrate::{ActivationFile, Advanced, Routed, Stream, Weights};
 use crate::folder::{MatrixInfo, MatrixKind};
-use crate::model::{DecoderLayer, LayerWidths, Linear, Packing, WeightSource, gated, to_host, weight};
+use crate::model::{
+    DecoderLayer, Expert, LayerWidths, Linear, Packing, WeightSource, gated, to_host, weight,
+};
 use crate::{MixtralError, Progress};
 
 /// A layer to be quantized.
@@ -199,6 +201,22 @@ impl<B: PackedOps> LayerTask<'_, B> {
             Done { name, packed: quantized.packed, report }
         };
         Ok(infos.iter().zip(quantized).map(done).collect())
+    }
+
+    /// The quantized layer, its matrices in the order of [`MatrixInfo::of_layer`].
+    pub(super) fn dense(&self, done: &[Done]) -> Result<DecoderLayer<B>, MixtralError> {
+        let mut layer = self.source.frame::<B>(self.l, self.device)?;
+        let mut matrices = done.iter().map(|done| self.dequantized(&done.packed));
+        let mut next = || matrices.next().expect("every matrix is done");
+        let attention = &mut layer.attention;
+        for projection in
+            [&mut attention.q_proj, &mut attention.k_proj, &mut attention.v_proj, &mut attention.o_proj]
+        {
+            *projection = next();
+        }
+        let experts = 0..self.source.config.num_local_experts;
+        layer.moe.experts = experts.map(|_| Expert { w1: next(), w2: next(), w3: next() }).collect();
+        Ok(layer)
     }
 
     /// The matrix as the model will compute with it, dense because many tokens are about to pass.

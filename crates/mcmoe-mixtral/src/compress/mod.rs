@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `job` | the steps, each done layer on record |
 //! | `layer` | one layer: Hessians, rounding, the stream moved on |
+//! | `repair` | norms and gate of a quantized layer tuned towards the 16-bit one |
 //! | `work`, `journal`, `fingerprint` | what an unfinished run leaves and what it may go on from |
 //! | `plan`, `clock` | what it will take, what it took |
 
@@ -15,6 +16,7 @@ mod journal;
 mod layer;
 mod options;
 mod plan;
+mod repair;
 mod report;
 mod work;
 
@@ -27,6 +29,7 @@ pub use goal::SizeGoal;
 pub(crate) use goal::folder_bytes;
 pub use options::{CompressOptions, Quantizer};
 pub use plan::{Plan, plan};
+pub use repair::{Change, Repair, RepairReport};
 pub use report::{CompressReport, MatrixReport, rarely_reached};
 
 use crate::folder::{ModelFolder, files};

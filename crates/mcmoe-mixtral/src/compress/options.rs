@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mcmoe_allocator::{Allocation, AllocatorOptions, Exponents, Mode};
 use mcmoe_quant::{BitWidth, KernelError, Method, QuantOptions};
 
-use super::SizeGoal;
+use super::{Repair, SizeGoal};
 use crate::calibrate::{Calibration, CalibrationTokens};
 use crate::dataset::MAX_SAMPLED_TOKENS;
 use crate::folder::{ExpertCodes, ModelFolder};
@@ -65,6 +65,8 @@ pub struct CompressOptions {
     pub allocation: Option<Allocation>,
     /// The text to calibrate on.
     pub calibration: Option<Calibration>,
+    /// What is repaired after rounding.
+    pub repair: Repair,
     /// Seed of random allocations.
     pub seed: u64,
     /// Where the unfinished result and the samples' activations lie; beside the output folder if absent.
@@ -84,6 +86,7 @@ impl Default for CompressOptions {
             exponents: Exponents::default(),
             allocation: None,
             calibration: None,
+            repair: Repair::default(),
             seed: 0,
             work_dir: None,
             resume: false,
@@ -138,6 +141,13 @@ impl CompressOptions {
         self
     }
 
+    /// Sets what is repaired after rounding.
+    #[must_use]
+    pub const fn repair(mut self, repair: Repair) -> Self {
+        self.repair = repair;
+        self
+    }
+
     /// Sets where unfinished work lies.
     #[must_use]
     pub fn work_dir(mut self, dir: PathBuf) -> Self {
@@ -154,10 +164,12 @@ impl CompressOptions {
 
     /// The options that decide the result, calibration left out.
     pub(super) fn decisive(&self) -> String {
-        let Self { size, attention_bits, group_size, quantizer, mode, exponents, allocation, seed, .. } =
-            self;
+        let Self { size, attention_bits, group_size, quantizer, mode, exponents, allocation, .. } = self;
+        let Self { repair, seed, .. } = self;
         let bits = allocation.as_ref().map(|allocation| (&allocation.bits, &allocation.matrices));
-        format!("{size:?} {attention_bits} {group_size} {quantizer:?} {mode:?} {exponents:?} {bits:?} {seed}")
+        format!(
+            "{size:?} {attention_bits} {group_size} {quantizer:?} {mode:?} {exponents:?} {bits:?} {repair:?} {seed}"
+        )
     }
 
     /// Makes sure that there is a calibration text if the mode or the quantizer needs one.
@@ -249,6 +261,10 @@ impl CompressOptions {
                 let reason = format!("{samples} samples of {seq_len} tokens are more than 2^32 tokens");
                 return Err(MixtralError::option("--samples", reason));
             }
+        }
+        if self.repair.any() && !self.needs_hessians() {
+            let reason = "repair goes with --method trellis or gptq: the others pass no text through layers";
+            return Err(MixtralError::option("--repair", reason));
         }
         self.check_calibration()
     }

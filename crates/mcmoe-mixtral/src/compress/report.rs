@@ -3,7 +3,7 @@
 use mcmoe_quant::{ErrorReport, Fallback};
 use serde::{Deserialize, Serialize};
 
-use super::{CompressOptions, TimeSplit};
+use super::{CompressOptions, RepairReport, TimeSplit};
 use crate::calibrate::{Calibration, CalibrationRecord};
 use crate::json;
 
@@ -19,6 +19,9 @@ pub struct CompressReport {
     pub calibration: Option<CalibrationRecord>,
     /// Every packed matrix, layer by layer.
     pub matrices: Vec<MatrixReport>,
+    /// What repair did to each layer, if it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<RepairReport>,
     /// Where the time went. Not in the file, which is the same whenever it is made.
     #[serde(skip)]
     pub times: TimeSplit,
@@ -47,6 +50,7 @@ impl CompressReport {
             quantizer: options.quantizer.name().to_owned(),
             calibration: options.calibration.as_ref().map(Calibration::record),
             matrices: Vec::new(),
+            repairs: Vec::new(),
             times: TimeSplit::default(),
         }
     }

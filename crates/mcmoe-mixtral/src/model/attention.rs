@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use mcmoe_tensor_kernels::{PackedOps, decode_attention};
 
@@ -25,10 +26,17 @@ pub struct Attention<B: PackedOps> {
     pub v_proj: Linear<B>,
     /// `[hidden, heads · head_dim]`.
     pub o_proj: Linear<B>,
-    pub(crate) heads: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) head_dim: usize,
-    pub(crate) window: Option<usize>,
+    heads: Heads,
+}
+
+/// The heads of an attention and how far they look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    queries: usize,
+    keys: usize,
+    /// Features of a head.
+    width: usize,
+    window: Option<usize>,
 }
 
 /// What attention hands on: the heads' outputs and how much each token was looked at.
@@ -44,16 +52,7 @@ impl<B: PackedOps> Attention<B> {
     /// An attention with these projections and `config`'s heads.
     pub fn new(projections: [Linear<B>; 4], config: &MixtralConfig) -> Self {
         let [q_proj, k_proj, v_proj, o_proj] = projections;
-        Self {
-            q_proj,
-            k_proj,
-            v_proj,
-            o_proj,
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
-            window: config.sliding_window,
-        }
+        Self { q_proj, k_proj, v_proj, o_proj, heads: Heads::new(config) }
     }
 
     /// Bytes of its weights.
@@ -74,16 +73,14 @@ impl<B: PackedOps> Attention<B> {
         column_sums: bool,
     ) -> Attended<B> {
         let len = x.dims()[0] / batch;
-        let split = |y: Tensor<B, 2>, heads| y.reshape([batch, len, heads, self.head_dim]).swap_dims(1, 2);
-        let [queries, keys, values] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
-        let queries = angles.rotate(split(queries, self.heads));
-        let keys = angles.rotate(split(keys, self.kv_heads));
-        let values = split(values, self.kv_heads);
+        let projected = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
+        let heads = self.heads;
+        let [queries, keys, values] = heads.split(projected, batch, angles);
         let past = cache.len();
         let buffers = cache.extend([keys, values]);
-        let rows = [batch * len, self.heads * self.head_dim];
+        let rows = [batch * len, heads.queries * heads.width];
         if len == 1 && !column_sums {
-            let first = (past + 1).saturating_sub(self.window.unwrap_or(usize::MAX));
+            let first = (past + 1).saturating_sub(heads.window.unwrap_or(usize::MAX));
             let context = decode_attention(queries, buffers, first..past + 1);
             return Attended { context: context.reshape(rows), received: vec![vec![]; batch] };
         }
@@ -92,31 +89,69 @@ impl<B: PackedOps> Attention<B> {
         let mut contexts = Vec::with_capacity(len.div_ceil(TILE));
         for start in (0..len).step_by(TILE) {
             let tile = start..len.min(start + TILE);
-            let attention = self.weights(queries.clone().narrow(2, start, tile.len()), &keys, past + start);
+            let attention = heads.weights(queries.clone().narrow(2, start, tile.len()), &keys, past + start);
             if column_sums {
                 add_column_sums(&mut received, attention.clone(), past);
             }
             let seen = past + tile.end;
-            contexts.push(self.mix(attention, values.clone().narrow(2, 0, seen)));
+            contexts.push(heads.mix(attention, values.clone().narrow(2, 0, seen)));
         }
         let context = Tensor::cat(contexts, 2).swap_dims(1, 2);
         Attended { context: context.reshape(rows), received }
     }
+}
+
+impl Heads {
+    /// Those of a model.
+    pub(crate) const fn new(config: &MixtralConfig) -> Self {
+        Self {
+            queries: config.num_attention_heads,
+            keys: config.num_key_value_heads,
+            width: config.head_dim,
+            window: config.sliding_window,
+        }
+    }
+
+    /// Splits projected queries, keys and values, `[batch · len, features]`, into heads,
+    /// `[batch, heads, len, head_dim]`, the first two rotated.
+    fn split<B: Backend>(
+        self,
+        [queries, keys, values]: [Tensor<B, 2>; 3],
+        batch: usize,
+        angles: &Angles<B>,
+    ) -> [Tensor<B, 4>; 3] {
+        let len = queries.dims()[0] / batch;
+        let split = |y: Tensor<B, 2>, heads| y.reshape([batch, len, heads, self.width]).swap_dims(1, 2);
+        [
+            angles.rotate(split(queries, self.queries)),
+            angles.rotate(split(keys, self.keys)),
+            split(values, self.keys),
+        ]
+    }
+
+    /// Attention of a whole sequence at once, from what it projects to, `[len, features]`, to the input of
+    /// `o_proj`, `[len, heads · head_dim]`.
+    pub(crate) fn attend<B: Backend>(self, projected: [Tensor<B, 2>; 3], angles: &Angles<B>) -> Tensor<B, 2> {
+        let len = projected[0].dims()[0];
+        let [queries, keys, values] = self.split(projected, 1, angles);
+        let context = self.mix(self.weights(queries, &keys, 0), values);
+        context.swap_dims(1, 2).reshape([len, self.queries * self.width])
+    }
 
     /// Attention weights of a tile of queries whose first is at position `first`:
     /// `[batch, heads, tile, positions up to the tile's end]`.
-    fn weights(&self, queries: Tensor<B, 4>, keys: &Tensor<B, 4>, first: usize) -> Tensor<B, 4> {
+    fn weights<B: Backend>(self, queries: Tensor<B, 4>, keys: &Tensor<B, 4>, first: usize) -> Tensor<B, 4> {
         let [batch, heads, tile, width] = queries.dims();
         let seen = first + tile;
         let keys = keys.clone().narrow(2, 0, seen);
         // Query heads of a group lie side by side, so they fold into the rows of one product.
-        let folded = queries.reshape([batch, self.kv_heads, heads / self.kv_heads * tile, width]);
+        let folded = queries.reshape([batch, self.keys, heads / self.keys * tile, width]);
         let mut scores = folded.matmul(keys.swap_dims(2, 3)).div_scalar((width as f64).sqrt());
         if let Some(mask) = self.mask(first..seen, &scores.device()) {
             scores = (scores.reshape([batch * heads, tile * seen]) + mask).reshape([
                 batch,
-                self.kv_heads,
-                heads / self.kv_heads * tile,
+                self.keys,
+                heads / self.keys * tile,
                 seen,
             ]);
         }
@@ -124,14 +159,14 @@ impl<B: PackedOps> Attention<B> {
     }
 
     /// `Σ A v` of a tile, `[batch, heads, tile, head_dim]`.
-    fn mix(&self, attention: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn mix<B: Backend>(self, attention: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 4> {
         let [batch, heads, tile, seen] = attention.dims();
-        let folded = attention.reshape([batch, self.kv_heads, heads / self.kv_heads * tile, seen]);
-        folded.matmul(values).reshape([batch, heads, tile, self.head_dim])
+        let folded = attention.reshape([batch, self.keys, heads / self.keys * tile, seen]);
+        folded.matmul(values).reshape([batch, heads, tile, self.width])
     }
 
     /// `-∞` where a query may not look, `[1, queries · positions]`; `None` where all may.
-    fn mask(&self, queries: Range<usize>, device: &B::Device) -> Option<Tensor<B, 2>> {
+    fn mask<B: Backend>(self, queries: Range<usize>, device: &B::Device) -> Option<Tensor<B, 2>> {
         let window = self.window.unwrap_or(usize::MAX);
         if queries.len() == 1 && queries.end <= window {
             return None;

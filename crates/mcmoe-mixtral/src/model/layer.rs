@@ -65,6 +65,17 @@ impl<B: PackedOps> DecoderLayer<B> {
         LayerOutput { hidden, router_logits }
     }
 
+    /// Runs layer number `layer` on one whole sequence, `[len, hidden]`, by itself.
+    pub(crate) fn forward_alone(
+        &self,
+        layer: usize,
+        hidden: Tensor<B, 2>,
+        angles: &Angles<B>,
+    ) -> LayerOutput<B> {
+        let sequences = Sequences { batch: 1, angles, pruning: None };
+        self.forward(layer, hidden, &sequences, &mut LayerCache::empty(), &mut Activations::default())
+    }
+
     /// Attention up to `o_proj`.
     pub(crate) fn attend(
         &self,

@@ -59,6 +59,14 @@ impl<B: PackedOps> Linear<B> {
         bytes as u64
     }
 
+    /// The dense weight, if it is one.
+    pub(crate) const fn as_dense(&self) -> Option<&Tensor<B, 2>> {
+        match self {
+            Self::Dense(weight) => Some(weight),
+            _ => None,
+        }
+    }
+
     /// The packed weight, if it is one.
     pub(crate) const fn as_packed(&self) -> Option<&B::Packed> {
         match self {

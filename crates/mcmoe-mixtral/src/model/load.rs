@@ -138,7 +138,7 @@ impl WeightSource<'_> {
     }
 
     /// The rotary embedding of the config.
-    pub(crate) fn rope<B: PackedOps>(&self) -> Rope<B> {
+    pub(crate) fn rope<B: burn::tensor::backend::Backend>(&self) -> Rope<B> {
         Rope::new(self.config.head_dim, self.config.rope_theta)
     }
 

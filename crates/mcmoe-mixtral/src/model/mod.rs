@@ -19,6 +19,7 @@ mod rope;
 mod router;
 
 pub use attention::Attention;
+pub(crate) use attention::Heads;
 pub use cache::KvCache;
 pub(crate) use cache::LayerCache;
 pub use expert::Expert;
@@ -30,6 +31,7 @@ pub use linear::Linear;
 pub use load::{LayerWidths, Packing, WeightSource, names};
 pub(crate) use load::{check_kernels, weight};
 pub use moe::MoeBlock;
+pub(crate) use moe::Picked;
 pub use norm::RmsNorm;
 pub use pruning::{Activations, Pruning};
 pub use rope::{Angles, Rope};

@@ -1,5 +1,6 @@
 //! The block of experts.
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use mcmoe_tensor_kernels::{ExpertWork, PackedOps, packed_experts};
 
@@ -41,9 +42,10 @@ impl<B: PackedOps> MoeBlock<B> {
         let mut output = x.zeros_like();
         for (e, expert) in self.experts.iter().enumerate() {
             let (tokens, weights) = routing.assigned(e);
-            if let Some(picked) = Picked::new(tokens, weights, x) {
+            if let Some(picked) = Picked::new(&tokens, x) {
+                let weights = from_host(weights, [tokens.len(), 1], &x.device());
                 let y = expert.forward(picked.inputs.clone());
-                output = picked.add_to(output, y);
+                output = picked.add_to(output, y * weights);
             }
         }
         output
@@ -51,28 +53,27 @@ impl<B: PackedOps> MoeBlock<B> {
 }
 
 /// The tokens of a batch that one expert works on.
-struct Picked<B: PackedOps> {
-    indices: Tensor<B, 1, Int>,
-    weights: Tensor<B, 2>,
+pub(crate) struct Picked<B: Backend> {
+    /// Which they are.
+    pub(crate) indices: Tensor<B, 1, Int>,
     /// The tokens' inputs, `[picked, hidden]`.
-    inputs: Tensor<B, 2>,
+    pub(crate) inputs: Tensor<B, 2>,
 }
 
-impl<B: PackedOps> Picked<B> {
+impl<B: Backend> Picked<B> {
     /// Gathers `tokens` of `x`; `None` if there are none.
-    fn new(tokens: Vec<usize>, weights: Vec<f32>, x: &Tensor<B, 2>) -> Option<Self> {
-        let (count, device) = (tokens.len(), x.device());
-        if count == 0 {
+    pub(crate) fn new(tokens: &[usize], x: &Tensor<B, 2>) -> Option<Self> {
+        if tokens.is_empty() {
             return None;
         }
-        let indices: Vec<i64> = tokens.into_iter().map(|token| token as i64).collect();
-        let indices = Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [count]), &device);
+        let indices: Vec<i64> = tokens.iter().map(|&token| token as i64).collect();
+        let indices = Tensor::from_data(TensorData::new(indices, [tokens.len()]), &x.device());
         let inputs = x.clone().select(0, indices.clone());
-        Some(Self { indices, weights: from_host(weights, [count, 1], &device), inputs })
+        Some(Self { indices, inputs })
     }
 
-    /// Adds the weighted outputs of the expert to the tokens' rows of `output`.
-    fn add_to(&self, output: Tensor<B, 2>, y: Tensor<B, 2>) -> Tensor<B, 2> {
-        output.select_assign(0, self.indices.clone(), y * self.weights.clone(), IndexingUpdateOp::Add)
+    /// Adds `y`, the expert's weighted outputs, to the tokens' rows of `output`.
+    pub(crate) fn add_to(self, output: Tensor<B, 2>, y: Tensor<B, 2>) -> Tensor<B, 2> {
+        output.select_assign(0, self.indices, y, IndexingUpdateOp::Add)
     }
 }

@@ -16,6 +16,11 @@ impl<B: Backend> RmsNorm<B> {
         Self { weight, eps }
     }
 
+    /// Its weight.
+    pub(crate) const fn weight(&self) -> &Tensor<B, 1> {
+        &self.weight
+    }
+
     /// Normalises every token of `x`, `[tokens, features]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let mean_square = (x.clone() * x.clone()).mean_dim(1);
