@@ -347,6 +347,8 @@ pub(crate) enum RepairArg {
     Routers,
     /// Norms, to bring each layer's output near the 16-bit one's
     Norms,
+    /// Scales of packed matrices, to the same end
+    Scales,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

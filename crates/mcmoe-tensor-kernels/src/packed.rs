@@ -76,6 +76,37 @@ impl PackedMatrix {
         Ok(Self { shape, bytes })
     }
 
+    /// The matrix with all weights of a row times the row's factor: scales, rounded to `f16` again, change,
+    /// codes do not.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] unless there is one factor a row, [`KernelError::NotFinite`] where a scale
+    /// becomes infinite or NaN.
+    pub fn scale_rows(&self, factors: &[f32]) -> Result<Self, KernelError> {
+        let shape = self.shape;
+        check_length("factors", shape.rows(), factors.len())?;
+        let mut bytes = self.bytes.to_vec();
+        for (tile, (bytes, factors)) in
+            bytes.chunks_exact_mut(shape.tile_bytes()).zip(factors.chunks(TILE_ROWS)).enumerate()
+        {
+            for group in 0..shape.groups() {
+                let (scales, _) = bytes[shape.group_start(group)..][..HALVES].as_chunks_mut();
+                for (lane, (scale, factor)) in scales.iter_mut().zip(factors).enumerate() {
+                    let scaled = f16::from_f32(f16::from_le_bytes(*scale).to_f32() * factor);
+                    if !scaled.is_finite() {
+                        return Err(KernelError::NotFinite {
+                            what: "scale",
+                            row: tile * TILE_ROWS + lane,
+                            group,
+                        });
+                    }
+                    *scale = scaled.to_le_bytes();
+                }
+            }
+        }
+        Ok(Self { shape, bytes: bytes.into() })
+    }
+
     /// Reads the whole matrix and checks what its layout promises.
     ///
     /// # Errors

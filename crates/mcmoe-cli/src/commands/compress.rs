@@ -50,7 +50,11 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;
     let repaired = |part| args.repair.contains(&part);
-    options.repair = Repair { routers: repaired(RepairArg::Routers), norms: repaired(RepairArg::Norms) };
+    options.repair = Repair {
+        routers: repaired(RepairArg::Routers),
+        norms: repaired(RepairArg::Norms),
+        scales: repaired(RepairArg::Scales),
+    };
     (options.work_dir, options.resume) = (args.work_dir, args.resume);
     options.calibration = shared::calibration(args.calibration, config);
     let allocation = args.allocation.map(|path| read_allocation(&path, config));

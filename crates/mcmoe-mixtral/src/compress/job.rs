@@ -259,9 +259,9 @@ impl<'a> Job<'a> {
             let mut tuned = Vec::new();
             let (done, advanced) = match stream.as_mut() {
                 Some(stream) => {
-                    let (done, mut advanced) = task.calibrated(stream, self.progress)?;
+                    let (mut done, mut advanced) = task.calibrated(stream, self.progress)?;
                     if let Some(repairs) = &mut repairs {
-                        let repair = || repairs.layer(l, task.dense(&done)?, stream, &mut advanced);
+                        let repair = || repairs.layer(&task, &mut done, stream, &mut advanced);
                         let report;
                         (tuned, report) = self.clock.time(Part::Repair, repair)?;
                         journal.state.repairs.push(report);

@@ -9,9 +9,39 @@ use mcmoe_tensor_kernels::PackedOps;
 use crate::MixtralConfig;
 use crate::model::{Angles, DecoderLayer, Heads, Linear, Picked, RmsNorm, Routing, from_host, to_host};
 
-/// What can be tuned of a layer: the norm before attention and that before the experts, `[1, hidden]`, and
-/// the gate, `[experts, hidden]`.
-pub(super) type Tunable<B> = [Tensor<B, 2>; 3];
+/// What can be tuned of a layer.
+#[derive(Clone, Debug)]
+pub(super) struct Tunable<T> {
+    /// The norms before attention and before the experts, `[1, hidden]`.
+    pub(super) norms: [T; 2],
+    /// The gate, `[experts, hidden]`.
+    pub(super) gate: T,
+    /// A factor for every row, `[1, out]`, of each matrix: queries, keys, values and outputs of attention,
+    /// then `w1`, `w2` and `w3` of each expert.
+    pub(super) rows: Vec<T>,
+}
+
+impl<T> Tunable<T> {
+    /// What `value` makes of each.
+    pub(super) fn map<U>(self, value: impl FnMut(T) -> U) -> Tunable<U> {
+        let mut value = value;
+        Tunable {
+            norms: self.norms.map(&mut value),
+            gate: value(self.gate),
+            rows: self.rows.into_iter().map(value).collect(),
+        }
+    }
+
+    /// References to each.
+    pub(super) fn as_ref(&self) -> Tunable<&T> {
+        Tunable { norms: self.norms.each_ref(), gate: &self.gate, rows: self.rows.iter().collect() }
+    }
+
+    /// Mutable references to each, norms, gate, rows.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.norms.iter_mut().chain([&mut self.gate]).chain(&mut self.rows)
+    }
+}
 
 /// The weights of a layer that stay as they are, all dense.
 pub(super) struct Block<B: Backend> {
@@ -59,19 +89,20 @@ impl<A: AutodiffBackend> Block<A> {
 
 impl<B: Backend> Block<B> {
     /// Takes a whole sequence, `[len, hidden]`, through attention and the router.
-    pub(super) fn attend(&self, tunable: &Tunable<B>, hidden: Tensor<B, 2>) -> Attended<B> {
-        let [input_norm, post_attention_norm, gate] = tunable;
+    pub(super) fn attend(&self, tunable: &Tunable<Tensor<B, 2>>, hidden: Tensor<B, 2>) -> Attended<B> {
+        let [input_norm, post_attention_norm] = &tunable.norms;
         let x = self.normalised(hidden.clone(), input_norm);
-        let [q, k, v, o] = &self.attention;
-        let context = self.heads.attend([q, k, v].map(|weight| linear(x.clone(), weight)), &self.angles);
-        let hidden = hidden + linear(context, o);
+        let projection =
+            |i: usize, x: &Tensor<B, 2>| linear(x.clone(), &self.attention[i]) * tunable.rows[i].clone();
+        let context = self.heads.attend([0, 1, 2].map(|i| projection(i, &x)), &self.angles);
+        let hidden = hidden + projection(3, &context);
         let x = self.normalised(hidden.clone(), post_attention_norm);
-        let log_router = log_softmax(linear(x.clone(), gate), 1);
+        let log_router = log_softmax(linear(x.clone(), &tunable.gate), 1);
         Attended { hidden, x, log_router }
     }
 
     /// Takes it through the experts: the layer's output, `[len, hidden]`.
-    pub(super) fn experts(&self, attended: Attended<B>) -> Tensor<B, 2> {
+    pub(super) fn experts(&self, tunable: &Tunable<Tensor<B, 2>>, attended: Attended<B>) -> Tensor<B, 2> {
         let Attended { hidden, x, log_router } = attended;
         let routing = Routing::from_logits(&to_host(log_router.clone()), self.experts.len(), self.top_k);
         let mut chosen = vec![0.0; routing.tokens() * self.experts.len()];
@@ -81,10 +112,12 @@ impl<B: Backend> Block<B> {
         let kept = log_router.exp() * from_host(chosen, [routing.tokens(), self.experts.len()], &x.device());
         let weights = kept.clone() / kept.sum_dim(1);
         let mut output = x.zeros_like();
-        for (e, [w1, w2, w3]) in self.experts.iter().enumerate() {
+        let rows = tunable.rows[self.attention.len()..].as_chunks::<3>().0;
+        for (e, (expert, rows)) in self.experts.iter().zip(rows).enumerate() {
             let Some(picked) = Picked::new(&routing.assigned(e).0, &x) else { continue };
+            let matrix = |i: usize, x| linear(x, &expert[i]) * rows[i].clone();
             let x = picked.inputs.clone();
-            let y = linear(silu(linear(x.clone(), w1)) * linear(x, w3), w2);
+            let y = matrix(1, silu(matrix(0, x.clone())) * matrix(2, x));
             let weights = weights.clone().narrow(1, e, 1).select(0, picked.indices.clone());
             output = picked.add_to(output, y * weights);
         }

@@ -13,13 +13,16 @@ mod block;
 mod reference;
 mod tune;
 
+use burn::tensor::Tensor;
+use mcmoe_quant::DenseType;
 use mcmoe_quant::store::StoredTensor;
 use mcmoe_tensor_kernels::PackedOps;
 use serde::{Deserialize, Serialize};
 
-use self::block::{Block, dense};
+use self::block::{Block, Tunable, dense};
 use self::reference::{Passed, Reference};
 use self::tune::{Sample, Tuner};
+use super::layer::{Done, LayerTask};
 use crate::MixtralError;
 use crate::calibrate::{Advanced, Stream};
 use crate::checkpoint::from_f32;
@@ -32,12 +35,14 @@ pub struct Repair {
     pub routers: bool,
     /// The norms of each layer, towards the output of the 16-bit layer.
     pub norms: bool,
+    /// The scales of packed matrices, a factor a row, towards the output of the 16-bit layer.
+    pub scales: bool,
 }
 
 impl Repair {
     /// Whether there is anything to do.
     pub const fn any(self) -> bool {
-        self.routers || self.norms
+        self.routers || self.norms || self.scales
     }
 }
 
@@ -111,55 +116,60 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         Ok(Self { repair, source, reference, device: device.clone() })
     }
 
-    /// Repairs `layer`, quantized layer `l` with dense weights, and takes `stream`, already behind it, through
-    /// the repaired one instead. Returns the new values.
+    /// Repairs the layer of `task`, which is `done`, and takes `stream`, already behind it, through the
+    /// repaired one instead. Returns new values of what is not packed.
     pub(super) fn layer(
         &mut self,
-        l: usize,
-        mut layer: DecoderLayer<B>,
+        task: &LayerTask<'_, B>,
+        done: &mut [Done],
         stream: &mut Stream<'_, B>,
         advanced: &mut Advanced,
     ) -> Result<(Vec<Tuned>, RepairReport), MixtralError> {
-        let samples = self.samples(l, advanced)?;
-        let (source, config) = (self.source, self.source.config);
-        let names = [names::input_norm(l), names::post_attention_norm(l), names::gate(l)];
-        let names = names.map(|name| weight(&name));
-        let weight_type = |i: usize, shape: &[usize]| {
-            source.checkpoint.weights(&names[i], shape).map(|(_, weight_type)| weight_type)
-        };
-        let hidden = config.hidden_size;
-        let types = [
-            weight_type(0, &[hidden])?,
-            weight_type(1, &[hidden])?,
-            weight_type(2, &[config.num_local_experts, hidden])?,
-        ];
-        let norms = [&layer.input_norm, &layer.post_attention_norm];
-        let [input_norm, post_attention_norm] = norms.map(|norm| norm.weight().clone().unsqueeze());
-        let start = [input_norm, post_attention_norm, dense(&layer.moe.router.gate)];
-        let block = Block::new(&layer, self.reference.angles(), config);
-        let (tuned, [before, after]) = Tuner { block, start, types, repair: self.repair }.run(&samples);
+        let samples = self.samples(task.l, advanced)?;
+        let layer = task.dense(done)?;
+        let types = self.types(task.l, done.len())?;
+        let start = tunable(&layer, done);
+        let block = Block::new(&layer, self.reference.angles(), self.source.config);
+        drop(layer);
+        let tuner = Tuner { block, start, types: types.clone(), repair: self.repair };
+        let (tuned, [before, after]) = tuner.run(&samples);
+        drop(tuner);
         let change =
             |before: Option<f64>, after: Option<f64>| Some(Change { before: before?, after: after? });
         let report = RepairReport {
-            layer: l,
+            layer: task.l,
             router: change(before.router, after.router),
             output: change(before.output, after.output),
         };
         let Some(tuned) = tuned else { return Ok((Vec::new(), report)) };
-        let [input_norm, post_attention_norm, gate] = tuned.clone();
-        for (norm, weight) in
-            [(&mut layer.input_norm, input_norm), (&mut layer.post_attention_norm, post_attention_norm)]
-        {
-            *norm = RmsNorm::new(weight.squeeze_dim(0), config.rms_norm_eps);
+        for (done, factors) in done.iter_mut().zip(&tuned.rows) {
+            let scaled = done.packed.scale_rows(&to_host(factors.clone()));
+            done.packed = scaled.map_err(|source| MixtralError::quantize(&weight(&done.name), source))?;
         }
-        layer.moe.router.gate = Linear::Dense(gate);
-        stream.pass_again(l, &layer, advanced)?;
-        let tuned = names.into_iter().zip(types).zip(tuned);
-        let tuned = tuned.map(|((name, weight_type), values)| Tuned {
-            name,
-            bytes: from_f32(weight_type, &to_host(values)),
-        });
-        Ok((tuned.collect(), report))
+        let mut layer = task.dense(done)?;
+        for (norm, weight) in
+            [&mut layer.input_norm, &mut layer.post_attention_norm].into_iter().zip(&tuned.norms)
+        {
+            *norm = RmsNorm::new(weight.clone().squeeze_dim(0), self.source.config.rms_norm_eps);
+        }
+        layer.moe.router.gate = Linear::Dense(tuned.gate.clone());
+        stream.pass_again(task.l, &layer, advanced)?;
+        let stored = names(task.l).into_iter().zip(tuned.norms.into_iter().chain([tuned.gate]));
+        let stored = stored.zip(types.norms.into_iter().chain([types.gate]));
+        let stored =
+            stored.map(|((name, values), dtype)| Tuned { name, bytes: from_f32(dtype, &to_host(values)) });
+        Ok((stored.collect(), report))
+    }
+
+    /// How everything that can be tuned of layer `l` is stored.
+    fn types(&self, l: usize, matrices: usize) -> Result<Tunable<DenseType>, MixtralError> {
+        let config = self.source.config;
+        let (norm, gate) = (vec![config.hidden_size], vec![config.num_local_experts, config.hidden_size]);
+        let of =
+            |name: &str, shape: &[usize]| self.source.checkpoint.weights(name, shape).map(|(_, dtype)| dtype);
+        let [first, second, router] = &names(l);
+        let norms = [of(first, &norm)?, of(second, &norm)?];
+        Ok(Tunable { norms, gate: of(router, &gate)?, rows: vec![DenseType::F32; matrices] })
     }
 
     /// The samples before layer `l`, as they are in the quantized model, and after it in the 16-bit one.
@@ -173,4 +183,17 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         };
         advanced.old.read()?.zip(self.reference.advance(l)?).map(sample).collect()
     }
+}
+
+/// Names of what can be tuned and is not packed: both norms and the gate.
+fn names(l: usize) -> [String; 3] {
+    [names::input_norm(l), names::post_attention_norm(l), names::gate(l)].map(|name| weight(&name))
+}
+
+/// Everything that can be tuned, as it is in `layer`.
+fn tunable<B: PackedOps>(layer: &DecoderLayer<B>, done: &[Done]) -> Tunable<Tensor<B, 2>> {
+    let norms = [&layer.input_norm, &layer.post_attention_norm].map(|norm| norm.weight().clone().unsqueeze());
+    let gate = dense(&layer.moe.router.gate);
+    let rows = |done: &Done| Tensor::ones([1, done.packed.shape().rows()], &gate.device());
+    Tunable { rows: done.iter().map(rows).collect(), norms, gate }
 }

@@ -1,7 +1,5 @@
 //! Gradient descent on norms and gate, judged by samples that it does not see.
 
-use std::array::from_fn;
-
 use burn::backend::Autodiff;
 use burn::optim::{Adam, AdamConfig, SimpleOptimizer};
 use burn::tensor::Tensor;
@@ -45,16 +43,17 @@ pub(super) struct Distance {
 /// A layer to tune.
 pub(super) struct Tuner<B: PackedOps> {
     pub(super) block: Block<Autodiff<B>>,
-    pub(super) start: Tunable<B>,
+    /// Everything as it is.
+    pub(super) start: Tunable<Tensor<B, 2>>,
     /// The types that they are stored with.
-    pub(super) types: [DenseType; 3],
+    pub(super) types: Tunable<DenseType>,
     pub(super) repair: Repair,
 }
 
 impl<B: PackedOps> Tuner<B> {
     /// The best norms and gate found, as they will be stored, and how far the layer was and is from the
     /// 16-bit one on samples held out. `None` if nothing better was found.
-    pub(super) fn run(&self, samples: &[Sample<B>]) -> (Option<Tunable<B>>, [Distance; 2]) {
+    pub(super) fn run(&self, samples: &[Sample<B>]) -> (Option<Tunable<Tensor<B, 2>>>, [Distance; 2]) {
         let (held_out, training) = samples.split_at(samples.len().div_ceil(HELD_OUT));
         let before = self.distance(&self.start, held_out);
         let (mut best, mut least) = (None, before);
@@ -69,7 +68,8 @@ impl<B: PackedOps> Tuner<B> {
                     parameter.step(&adam, RATE * left, gradient);
                 }
             }
-            let tuned = parameters.each_ref().map(Parameter::stored);
+            let mut values = parameters.iter();
+            let tuned = self.types.as_ref().map(|&dtype| values.next().expect("one for each").stored(dtype));
             let distance = self.distance(&tuned, held_out);
             if distance.relative_to(&before) < least.relative_to(&before) {
                 (best, least) = (Some(tuned), distance);
@@ -78,45 +78,44 @@ impl<B: PackedOps> Tuner<B> {
         (best, [before, least])
     }
 
-    fn parameters(&self) -> [Parameter<B>; 3] {
-        let Repair { routers, norms } = self.repair;
-        let tuned = [norms, norms, routers];
-        from_fn(|i| {
-            let start = self.start[i].clone();
-            // A gate's weights are of any size and sign, one step does for all; a norm's are factors.
-            let rms = || (start.clone() * start.clone()).mean_dim(0).mean_dim(1).sqrt().expand(start.dims());
-            let unit = if i < 2 { start.clone() } else { rms() };
-            let steps = tuned[i].then(|| start.zeros_like());
-            Parameter { start, unit, steps, dtype: self.types[i], state: None }
-        })
+    fn parameters(&self) -> Vec<Parameter<B>> {
+        let Repair { routers, norms, scales } = self.repair;
+        let Tunable { norms: [first, second], gate, rows } = self.start.as_ref();
+        // A gate's weights are of any size and sign, one length does for all; the others are factors.
+        let rms = (gate.clone() * gate.clone()).mean_dim(0).mean_dim(1).sqrt().expand(gate.dims());
+        let factor = |start: &Tensor<B, 2>, tuned| Parameter::new(start.clone(), start.clone(), tuned);
+        let gate = Parameter::new(gate.clone(), rms, routers);
+        let rows = rows.into_iter().map(|rows| factor(rows, scales));
+        [factor(first, norms), factor(second, norms), gate].into_iter().chain(rows).collect()
     }
 
     /// Gradients of the distance of a batch, relative to the one `before`.
     fn gradients(
         &self,
-        parameters: &[Parameter<B>; 3],
+        parameters: &[Parameter<B>],
         before: &Distance,
         batch: &[Sample<B>],
-    ) -> [Option<Tensor<B, 2>>; 3] {
+    ) -> Vec<Option<Tensor<B, 2>>> {
         let gradients = |sample: &Sample<B>| {
-            let leaves = parameters.each_ref().map(Parameter::leaf);
-            let tunable = from_fn(|i| parameters[i].value(leaves[i].as_ref()));
+            let leaves: Vec<_> = parameters.iter().map(Parameter::leaf).collect();
+            let mut values = parameters.iter().zip(&leaves).map(|(p, leaf)| p.value(leaf.as_ref()));
+            let tunable = self.start.as_ref().map(|_| values.next().expect("a parameter for each"));
             let [router, output] = self.losses(&tunable, sample);
             let losses = [(router, before.router), (output, before.output)].into_iter();
             let losses = losses.filter_map(|(loss, before)| Some(loss?.div_scalar(scale(before?))));
             let gradients = losses.reduce(|a, b| a + b).map(|loss| loss.backward());
-            leaves.map(|leaf| leaf.and_then(|leaf| leaf.grad(gradients.as_ref()?)))
+            leaves.into_iter().map(|leaf| leaf?.grad(gradients.as_ref()?)).collect()
         };
-        let each: Vec<[Option<Tensor<B, 2>>; 3]> = batch.par_iter().map(gradients).collect();
+        let each: Vec<Vec<Option<Tensor<B, 2>>>> = batch.par_iter().map(gradients).collect();
         // In the order of samples, so that it does not depend on threads.
         let sum = |i: usize| each.iter().filter_map(|gradients| gradients[i].clone()).reduce(|a, b| a + b);
-        from_fn(|i| sum(i).map(|sum| sum.div_scalar(batch.len() as f64)))
+        (0..parameters.len()).map(|i| Some(sum(i)?.div_scalar(batch.len() as f64))).collect()
     }
 
     /// Losses of one sample: of the router and of the output, each only where it is to be repaired.
     fn losses(
         &self,
-        tunable: &Tunable<Autodiff<B>>,
+        tunable: &Tunable<Tensor<Autodiff<B>, 2>>,
         sample: &Sample<B>,
     ) -> [Option<Tensor<Autodiff<B>, 1>>; 2] {
         let attended = self.block.attend(tunable, Tensor::from_inner(sample.hidden.clone()));
@@ -125,15 +124,15 @@ impl<B: PackedOps> Tuner<B> {
             let surprise = expected.clone() - attended.log_router.clone();
             (expected.exp() * surprise).sum_dim(1).mean()
         });
-        let output = self.repair.norms.then(|| {
-            let error = self.block.experts(attended) - Tensor::from_inner(sample.output.clone());
+        let output = (self.repair.norms || self.repair.scales).then(|| {
+            let error = self.block.experts(tunable, attended) - Tensor::from_inner(sample.output.clone());
             (error.clone() * error).mean()
         });
         [router, output]
     }
 
-    fn distance(&self, tunable: &Tunable<B>, samples: &[Sample<B>]) -> Distance {
-        let tunable = tunable.each_ref().map(|tensor| Tensor::from_inner(tensor.clone()));
+    fn distance(&self, tunable: &Tunable<Tensor<B, 2>>, samples: &[Sample<B>]) -> Distance {
+        let tunable = tunable.as_ref().map(|tensor| Tensor::from_inner(tensor.clone()));
         let value = |loss: Tensor<Autodiff<B>, 1>| to_host(loss.inner()).iter().copied().map(f64::from).sum();
         let losses = |sample| self.losses(&tunable, sample).map(|loss| loss.map(value));
         let each: Vec<[Option<f64>; 2]> = samples.par_iter().map(losses).collect();
@@ -164,11 +163,15 @@ struct Parameter<B: PackedOps> {
     unit: Tensor<B, 2>,
     /// `None` if it stays as it is.
     steps: Option<Tensor<B, 2>>,
-    dtype: DenseType,
     state: Option<<Adam as SimpleOptimizer<B>>::State<2>>,
 }
 
 impl<B: PackedOps> Parameter<B> {
+    fn new(start: Tensor<B, 2>, unit: Tensor<B, 2>, tuned: bool) -> Self {
+        let steps = tuned.then(|| start.zeros_like());
+        Self { start, unit, steps, state: None }
+    }
+
     /// Its steps, to be differentiated by.
     fn leaf(&self) -> Option<Tensor<Autodiff<B>, 2>> {
         self.steps.clone().map(|steps| Tensor::from_inner(steps).require_grad())
@@ -182,11 +185,11 @@ impl<B: PackedOps> Parameter<B> {
         }
     }
 
-    /// Its value, rounded as its type demands.
-    fn stored(&self) -> Tensor<B, 2> {
+    /// Its value, rounded to the type that it is stored with.
+    fn stored(&self, dtype: DenseType) -> Tensor<B, 2> {
         let Some(steps) = self.steps.clone() else { return self.start.clone() };
         let value = self.start.clone() + steps * self.unit.clone();
-        let rounded = to_f32(self.dtype, &from_f32(self.dtype, &to_host(value)));
+        let rounded = to_f32(dtype, &from_f32(dtype, &to_host(value)));
         from_host(rounded, self.start.dims(), &self.start.device())
     }
 
