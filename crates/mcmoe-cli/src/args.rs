@@ -73,9 +73,10 @@ pub(crate) struct CompressArgs {
     pub(crate) allocation: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) mode: ModeArgs,
-    /// Tune parts towards the 16-bit model after rounding
+    /// What is tuned towards the 16-bit model after rounding, for example norms,scales
+    /// [default: norms,scales for the trellis, none for grids]
     #[arg(long, value_enum, value_name = "PARTS", value_delimiter = ',')]
-    pub(crate) repair: Vec<RepairArg>,
+    pub(crate) repair: Option<Vec<RepairArg>>,
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
@@ -343,6 +344,8 @@ pub(crate) enum ShapeArg {
 /// What is tuned after rounding.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RepairArg {
+    /// Nothing
+    None,
     /// Gates, to choose experts as the 16-bit model does
     Routers,
     /// Norms, to bring each layer's output near the 16-bit one's

@@ -57,6 +57,8 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn values_of_the_wrong_kind_are_named() {
+    wrong("compress MODEL -o OUT --repair gates", &["gates", "--repair", "routers, norms, scales"]);
+    wrong("compress MODEL -o OUT --repair none,norms", &["--repair none"]);
     wrong("compress MODEL -o OUT --samples many", &["many", "--samples"]);
     wrong("compress MODEL -o OUT --seed -1", &["-1"]);
     wrong("compress MODEL -o OUT --expert-bits two", &["two", "--expert-bits"]);

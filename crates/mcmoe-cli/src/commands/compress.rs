@@ -49,17 +49,24 @@ fn options(args: CompressArgs, config: &MixtralConfig) -> Result<CompressOptions
     options.attention_bits = args.attention_bits;
     options.group_size = args.group_size;
     options.seed = args.calibration.seed;
-    let repaired = |part| args.repair.contains(&part);
-    options.repair = Repair {
-        routers: repaired(RepairArg::Routers),
-        norms: repaired(RepairArg::Norms),
-        scales: repaired(RepairArg::Scales),
-    };
+    options.repair = args.repair.as_deref().map(repair).transpose()?;
     (options.work_dir, options.resume) = (args.work_dir, args.resume);
     options.calibration = shared::calibration(args.calibration, config);
     let allocation = args.allocation.map(|path| read_allocation(&path, config));
     options.allocation = allocation.transpose()?;
     Ok(options)
+}
+
+fn repair(parts: &[RepairArg]) -> Result<Repair, Failure> {
+    let asked = |part| parts.contains(&part);
+    if asked(RepairArg::None) && parts.len() > 1 {
+        return Err(Failure::Usage("--repair none goes with no other part".to_owned()));
+    }
+    Ok(Repair {
+        routers: asked(RepairArg::Routers),
+        norms: asked(RepairArg::Norms),
+        scales: asked(RepairArg::Scales),
+    })
 }
 
 struct Compress {

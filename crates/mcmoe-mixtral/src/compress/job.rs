@@ -244,9 +244,10 @@ impl<'a> Job<'a> {
             }
             _ => None,
         };
+        let repair = self.options.repair_in_use();
         let mut repairs = match &self.tokens {
-            Some(tokens) if self.options.repair.any() && done < layers => {
-                let begin = || Repairs::before(done, self.options.repair, source, &tokens.windows()?, device);
+            Some(tokens) if repair.any() && done < layers => {
+                let begin = || Repairs::before(done, repair, source, &tokens.windows()?, device);
                 Some(self.clock.time(Part::Repair, begin)?)
             }
             _ => None,

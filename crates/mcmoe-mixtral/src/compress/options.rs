@@ -65,8 +65,8 @@ pub struct CompressOptions {
     pub allocation: Option<Allocation>,
     /// The text to calibrate on.
     pub calibration: Option<Calibration>,
-    /// What is repaired after rounding.
-    pub repair: Repair,
+    /// What is repaired after rounding; what suits the quantizer if absent.
+    pub repair: Option<Repair>,
     /// Seed of random allocations.
     pub seed: u64,
     /// Where the unfinished result and the samples' activations lie; beside the output folder if absent.
@@ -86,7 +86,7 @@ impl Default for CompressOptions {
             exponents: Exponents::default(),
             allocation: None,
             calibration: None,
-            repair: Repair::default(),
+            repair: None,
             seed: 0,
             work_dir: None,
             resume: false,
@@ -144,7 +144,7 @@ impl CompressOptions {
     /// Sets what is repaired after rounding.
     #[must_use]
     pub const fn repair(mut self, repair: Repair) -> Self {
-        self.repair = repair;
+        self.repair = Some(repair);
         self
     }
 
@@ -165,7 +165,7 @@ impl CompressOptions {
     /// The options that decide the result, calibration left out.
     pub(super) fn decisive(&self) -> String {
         let Self { size, attention_bits, group_size, quantizer, mode, exponents, allocation, .. } = self;
-        let Self { repair, seed, .. } = self;
+        let (repair, seed) = (self.repair_in_use(), self.seed);
         let bits = allocation.as_ref().map(|allocation| (&allocation.bits, &allocation.matrices));
         format!(
             "{size:?} {attention_bits} {group_size} {quantizer:?} {mode:?} {exponents:?} {bits:?} {repair:?} {seed}"
@@ -190,6 +190,14 @@ impl CompressOptions {
         self.mode.unwrap_or(match self.quantizer {
             Quantizer::Trellis => Mode::Global,
             Quantizer::Grid(_) => Mode::Mixed,
+        })
+    }
+
+    /// What is repaired after rounding.
+    pub fn repair_in_use(&self) -> Repair {
+        self.repair.unwrap_or(match self.quantizer {
+            Quantizer::Trellis => Repair { norms: true, scales: true, routers: false },
+            Quantizer::Grid(_) => Repair::default(),
         })
     }
 
@@ -262,7 +270,7 @@ impl CompressOptions {
                 return Err(MixtralError::option("--samples", reason));
             }
         }
-        if self.repair.any() && !self.needs_hessians() {
+        if self.repair_in_use().any() && !self.needs_hessians() {
             let reason = "repair goes with --method trellis or gptq: the others pass no text through layers";
             return Err(MixtralError::option("--repair", reason));
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::clock::flops;
 use super::goal::{bytes_besides_experts, stored_bits};
+use super::repair::Effort;
 use super::{CompressOptions, Quantizer, SizeGoal};
 use crate::bench::matmul_flops;
 use crate::calibrate::{sample_bytes, samples_at_once};
@@ -157,9 +158,19 @@ impl<'a> Size<'a> {
         // Codes of a whole layer wait for their shard.
         let packed = self.layer() / F32 * 4 / 8;
         let tables = 2 * 2 * (config.vocab_size * config.hidden_size) as u64;
-        let weights =
-            if self.tokens() == 0 { 5 * F32 * self.expert_weights() } else { measuring.max(quantizing) };
+        let repair = self.repair().map_or(0, |effort| self.layer() + effort.bytes());
+        let weights = if self.tokens() == 0 {
+            5 * F32 * self.expert_weights()
+        } else {
+            measuring.max(quantizing).max(repair)
+        };
         FIXED_BYTES + tables.max(weights) + packed + self.activations()
+    }
+
+    /// What repairing a layer takes, if it is asked for.
+    fn repair(&self) -> Option<Effort> {
+        let asked = self.options.repair_in_use().any() && self.tokens() > 0;
+        asked.then(|| Effort::new(self.config, self.samples as usize, self.len))
     }
 
     /// Activations in memory: samples being worked on and those that wait at both ends.
@@ -208,7 +219,11 @@ impl<'a> Size<'a> {
         let pass = |versions| self.tokens() as f64 * config.layer_flops(self.len, versions);
         let measuring = pass(1 + self.widths() as usize);
         let quantizing = if self.options.needs_hessians() { pass(1) + self.gptq() } else { 0.0 };
-        config.num_hidden_layers as f64 * (measuring + quantizing + self.search())
+        let repair = self.repair().map_or(0.0, |effort| {
+            // And the quantized samples pass the layer once more.
+            effort.passes() * config.layer_flops(effort.len(), 1) + pass(1)
+        });
+        config.num_hidden_layers as f64 * (measuring + quantizing + repair + self.search())
     }
 
     /// Hessians and rounding of a layer.

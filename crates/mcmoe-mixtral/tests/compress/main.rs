@@ -10,6 +10,7 @@ mod contents;
 mod factors;
 mod methods;
 mod packed_forward;
+mod repair;
 mod repeatable;
 mod trellis;
 mod unreached;

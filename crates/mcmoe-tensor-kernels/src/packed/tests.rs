@@ -199,3 +199,39 @@ fn damaged_bytes_are_found() {
     assert_eq!(check(576 + 64, 0b111), Err(KernelError::DirtyPadding { tile: 1 }));
     assert_eq!(check(576 + 64 + 1, 1), Err(KernelError::DirtyPadding { tile: 1 }));
 }
+
+#[test]
+fn factors_change_scales_and_nothing_else() {
+    let grids = BitWidth::ALL.map(Coding::Grid).into_iter();
+    for coding in grids.chain(TrellisRate::ALL.map(Coding::Trellis)) {
+        let shape = PackedShape::new(21, 192, coding, 128).unwrap();
+        let mut next = bytes(3);
+        let codes: Vec<u8> =
+            (0..shape.weights()).map(|at| next() & ((1 << code_bits(&shape, at)) - 1) as u8).collect();
+        let scales: Vec<f16> = (0..shape.params()).map(|_| f16::from_f32(f32::from(next()) / 64.0)).collect();
+        let zeros = vec![f16::ONE; if matches!(coding, Coding::Grid(_)) { shape.params() } else { 0 }];
+        let matrix = PackedMatrix::pack(shape, &codes, &scales, &zeros).unwrap();
+        let factors: Vec<f32> = (0..21).map(|row| 1.0 + row as f32 / 32.0).collect();
+        let scaled = matrix.scale_rows(&factors).unwrap();
+        // The same as if it had been packed so.
+        let of_row = |at: usize| scales[at].to_f32() * factors[at / shape.groups()];
+        let expected: Vec<f16> = (0..scales.len()).map(|at| f16::from_f32(of_row(at))).collect();
+        let expected = PackedMatrix::pack(shape, &codes, &expected, &zeros).unwrap();
+        assert_eq!(scaled.bytes()[..], expected.bytes()[..], "{coding}");
+        assert_eq!(scaled.check_contents(), Ok(()));
+    }
+}
+
+#[test]
+fn bad_factors_are_errors() {
+    let shape = PackedShape::new(20, 64, BitWidth::new(2).unwrap(), 32).unwrap();
+    let matrix = PackedMatrix::pack(shape, &vec![1; 20 * 64], &ones(&shape), &ones(&shape)).unwrap();
+    let error = matrix.scale_rows(&[1.0; 19]).unwrap_err();
+    assert_eq!(error, KernelError::Length { what: "factors", expected: 20, found: 19 });
+    for factor in [f32::NAN, f32::INFINITY, 1e6] {
+        let mut factors = [1.0; 20];
+        factors[17] = factor;
+        let error = matrix.scale_rows(&factors).unwrap_err();
+        assert_eq!(error, KernelError::NotFinite { what: "scale", row: 17, group: 0 });
+    }
+}

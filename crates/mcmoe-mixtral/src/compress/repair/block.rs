@@ -36,11 +36,6 @@ impl<T> Tunable<T> {
     pub(super) fn as_ref(&self) -> Tunable<&T> {
         Tunable { norms: self.norms.each_ref(), gate: &self.gate, rows: self.rows.iter().collect() }
     }
-
-    /// Mutable references to each, norms, gate, rows.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.norms.iter_mut().chain([&mut self.gate]).chain(&mut self.rows)
-    }
 }
 
 /// The weights of a layer that stay as they are, all dense.

@@ -23,10 +23,10 @@ use self::block::{Block, Tunable, dense};
 use self::reference::{Passed, Reference};
 use self::tune::{Sample, Tuner};
 use super::layer::{Done, LayerTask};
-use crate::MixtralError;
 use crate::calibrate::{Advanced, Stream};
 use crate::checkpoint::from_f32;
 use crate::model::{DecoderLayer, Linear, RmsNorm, WeightSource, from_host, names, to_host, weight};
+use crate::{MixtralConfig, MixtralError};
 
 /// What is repaired after rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,15 +85,63 @@ impl Tuned {
     }
 }
 
-/// Most samples that layers are tuned on.
-pub(super) const SAMPLES: usize = 64;
+/// Most samples that layers are tuned on, and most bytes of their residual stream.
+const SAMPLES: usize = 128;
+const STREAM_BYTES: usize = 256 << 20;
 /// Most tokens of each.
-pub(super) const LEN: usize = 256;
+const LEN: usize = 256;
+/// Most bytes of what gradients need, for samples side by side.
+const GRAPH_BYTES: usize = 512 << 20;
+
+/// What repairing a layer takes.
+pub(super) struct Effort {
+    /// Samples, and tokens of each.
+    samples: usize,
+    len: usize,
+    /// Samples whose gradients are computed side by side.
+    at_once: usize,
+    graph: usize,
+    stream: usize,
+}
+
+impl Effort {
+    /// For a model and as many samples of `len` tokens.
+    pub(super) fn new(config: &MixtralConfig, samples: usize, len: usize) -> Self {
+        let len = len.min(LEN);
+        let stream = (len * config.hidden_size * size_of::<f32>()).max(1);
+        let samples = samples.min(SAMPLES).min((STREAM_BYTES / stream).max(1));
+        // Every step of the way from the layer's input to its output is kept for the way back.
+        let attention = 12 * config.hidden_size + 6 * config.query_size();
+        let scores = 5 * config.num_attention_heads * len;
+        let experts = config.num_experts_per_tok * (9 * config.intermediate_size + 5 * config.hidden_size);
+        let graph = len * (attention + scores + experts) * size_of::<f32>();
+        let at_once = (GRAPH_BYTES / graph.max(1)).clamp(1, tune::BATCH);
+        Self { samples, len, at_once, graph, stream }
+    }
+
+    /// Tokens of a sample.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes in memory besides the layer's weights.
+    pub(super) const fn bytes(&self) -> u64 {
+        (2 * self.samples * self.stream + self.at_once * self.graph) as u64
+    }
+
+    /// Passes of one token through the layer, forward and back: with gradients, to see how well it does, and
+    /// through the 16-bit layer.
+    pub(super) const fn passes(&self) -> f64 {
+        let tuning = tune::EPOCHS * 3 + 1;
+        (self.samples * self.len * (tuning + 1)) as f64
+    }
+}
 
 /// Repairs layer after layer.
 pub(super) struct Repairs<'a, B: PackedOps> {
     repair: Repair,
     source: WeightSource<'a>,
+    effort: Effort,
     reference: Reference<'a, B>,
     device: B::Device,
 }
@@ -107,13 +155,14 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         samples: &[Vec<u32>],
         device: &B::Device,
     ) -> Result<Self, MixtralError> {
+        let effort = Effort::new(source.config, samples.len(), samples.first().map_or(0, Vec::len));
         let samples: Vec<&[u32]> =
-            samples.iter().take(SAMPLES).map(|sample| &sample[..sample.len().min(LEN)]).collect();
+            samples.iter().take(effort.samples).map(|sample| &sample[..effort.len]).collect();
         let mut reference = Reference::embed(source, &samples, device)?;
         for l in 0..l {
             reference.advance(l)?;
         }
-        Ok(Self { repair, source, reference, device: device.clone() })
+        Ok(Self { repair, source, effort, reference, device: device.clone() })
     }
 
     /// Repairs the layer of `task`, which is `done`, and takes `stream`, already behind it, through the
@@ -131,7 +180,8 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         let start = tunable(&layer, done);
         let block = Block::new(&layer, self.reference.angles(), self.source.config);
         drop(layer);
-        let tuner = Tuner { block, start, types: types.clone(), repair: self.repair };
+        let tuner =
+            Tuner { block, start, types: types.clone(), repair: self.repair, at_once: self.effort.at_once };
         let (tuned, [before, after]) = tuner.run(&samples);
         drop(tuner);
         let change =
@@ -197,3 +247,6 @@ fn tunable<B: PackedOps>(layer: &DecoderLayer<B>, done: &[Done]) -> Tunable<Tens
     let rows = |done: &Done| Tensor::ones([1, done.packed.shape().rows()], &gate.device());
     Tunable { rows: done.iter().map(rows).collect(), norms, gate }
 }
+
+#[cfg(test)]
+mod tests;

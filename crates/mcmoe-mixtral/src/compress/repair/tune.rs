@@ -17,7 +17,7 @@ pub(super) const EPOCHS: usize = 4;
 /// Samples a step.
 pub(super) const BATCH: usize = 4;
 /// The first step's length, as a share of a weight; later ones are shorter, down to none.
-const RATE: f64 = 2e-3;
+const RATE: f64 = 1e-2;
 /// One sample of so many is held out.
 const HELD_OUT: usize = 5;
 
@@ -48,6 +48,8 @@ pub(super) struct Tuner<B: PackedOps> {
     /// The types that they are stored with.
     pub(super) types: Tunable<DenseType>,
     pub(super) repair: Repair,
+    /// Samples whose gradients are computed side by side.
+    pub(super) at_once: usize,
 }
 
 impl<B: PackedOps> Tuner<B> {
@@ -78,7 +80,8 @@ impl<B: PackedOps> Tuner<B> {
         (best, [before, least])
     }
 
-    fn parameters(&self) -> Vec<Parameter<B>> {
+    /// Everything as it is, and what of it is tuned.
+    pub(super) fn parameters(&self) -> Vec<Parameter<B>> {
         let Repair { routers, norms, scales } = self.repair;
         let Tunable { norms: [first, second], gate, rows } = self.start.as_ref();
         // A gate's weights are of any size and sign, one length does for all; the others are factors.
@@ -90,7 +93,7 @@ impl<B: PackedOps> Tuner<B> {
     }
 
     /// Gradients of the distance of a batch, relative to the one `before`.
-    fn gradients(
+    pub(super) fn gradients(
         &self,
         parameters: &[Parameter<B>],
         before: &Distance,
@@ -106,7 +109,9 @@ impl<B: PackedOps> Tuner<B> {
             let gradients = losses.reduce(|a, b| a + b).map(|loss| loss.backward());
             leaves.into_iter().map(|leaf| leaf?.grad(gradients.as_ref()?)).collect()
         };
-        let each: Vec<Vec<Option<Tensor<B, 2>>>> = batch.par_iter().map(gradients).collect();
+        let side_by_side =
+            batch.chunks(self.at_once).map(|samples| samples.par_iter().map(gradients).collect::<Vec<_>>());
+        let each: Vec<Vec<Option<Tensor<B, 2>>>> = side_by_side.flatten().collect();
         // In the order of samples, so that it does not depend on threads.
         let sum = |i: usize| each.iter().filter_map(|gradients| gradients[i].clone()).reduce(|a, b| a + b);
         (0..parameters.len()).map(|i| Some(sum(i)?.div_scalar(batch.len() as f64))).collect()
@@ -131,7 +136,8 @@ impl<B: PackedOps> Tuner<B> {
         [router, output]
     }
 
-    fn distance(&self, tunable: &Tunable<Tensor<B, 2>>, samples: &[Sample<B>]) -> Distance {
+    /// How far the layer is from the 16-bit one, on average over samples.
+    pub(super) fn distance(&self, tunable: &Tunable<Tensor<B, 2>>, samples: &[Sample<B>]) -> Distance {
         let tunable = tunable.as_ref().map(|tensor| Tensor::from_inner(tensor.clone()));
         let value = |loss: Tensor<Autodiff<B>, 1>| to_host(loss.inner()).iter().copied().map(f64::from).sum();
         let losses = |sample| self.losses(&tunable, sample).map(|loss| loss.map(value));
@@ -146,7 +152,7 @@ impl<B: PackedOps> Tuner<B> {
 
 impl Distance {
     /// The sum of both parts, each as a share of what it was `before`.
-    fn relative_to(&self, before: &Self) -> f64 {
+    pub(super) fn relative_to(&self, before: &Self) -> f64 {
         let parts = [(self.router, before.router), (self.output, before.output)];
         parts.into_iter().filter_map(|(now, before)| Some(now? / scale(before?))).sum()
     }
@@ -158,11 +164,11 @@ const fn scale(before: f64) -> f64 {
 }
 
 /// One tensor that can be tuned: `start + steps · unit`.
-struct Parameter<B: PackedOps> {
+pub(super) struct Parameter<B: PackedOps> {
     start: Tensor<B, 2>,
     unit: Tensor<B, 2>,
     /// `None` if it stays as it is.
-    steps: Option<Tensor<B, 2>>,
+    pub(super) steps: Option<Tensor<B, 2>>,
     state: Option<<Adam as SimpleOptimizer<B>>::State<2>>,
 }
 
@@ -186,7 +192,7 @@ impl<B: PackedOps> Parameter<B> {
     }
 
     /// Its value, rounded to the type that it is stored with.
-    fn stored(&self, dtype: DenseType) -> Tensor<B, 2> {
+    pub(super) fn stored(&self, dtype: DenseType) -> Tensor<B, 2> {
         let Some(steps) = self.steps.clone() else { return self.start.clone() };
         let value = self.start.clone() + steps * self.unit.clone();
         let rounded = to_f32(dtype, &from_f32(dtype, &to_host(value)));
