@@ -12,7 +12,7 @@ use super::clock::{Clock, Part, TimeSplit};
 use super::fingerprint::Fingerprint;
 use super::journal::Journal;
 use super::layer::{Done, LayerTask};
-use super::repair::{Repairs, Tuned};
+use super::repair::{RepairReport, Repairs, Tuned};
 use super::work::{WorkFolder, names_besides_work};
 use super::{CompressOptions, CompressReport, MatrixReport};
 use crate::calibrate::{
@@ -32,6 +32,35 @@ use crate::{MixtralError, Progress, Tokenizer, json};
 enum Widths<'a> {
     Given(&'a Allocation),
     Sought(Allocator),
+}
+
+/// Calibration samples behind the layers that are quantized.
+struct Samples<'a, B: PackedOps> {
+    stream: Stream<'a, B>,
+    repairs: Option<Repairs<'a, B>>,
+}
+
+/// A layer as it is to be written.
+struct Layer {
+    matrices: Vec<Done>,
+    /// New values of what is not packed, and what that was good for.
+    repaired: Option<(Vec<Tuned>, RepairReport)>,
+    advanced: Option<Advanced>,
+}
+
+impl<B: PackedOps> Samples<'_, B> {
+    /// Quantizes and repairs the next layer, and goes behind it.
+    fn layer(&mut self, task: &LayerTask<'_, B>, progress: &dyn Progress) -> Result<Layer, MixtralError> {
+        let (mut matrices, mut advanced) = task.calibrated(&mut self.stream, progress)?;
+        let repaired = match &mut self.repairs {
+            Some(repairs) => {
+                let repair = || repairs.layer(task, &mut matrices, &mut self.stream, &mut advanced);
+                Some(task.clock.time(Part::Repair, repair)?)
+            }
+            None => None,
+        };
+        Ok(Layer { matrices, repaired, advanced: Some(advanced) })
+    }
 }
 
 /// A compression under way.
@@ -225,53 +254,18 @@ impl<'a> Job<'a> {
     ) -> Result<HashMap<PathBuf, Digest>, MixtralError> {
         let (config, source) = (self.folder.config(), self.folder.source());
         let (layers, done) = (config.num_hidden_layers, journal.state.quantized.len());
-        let mut shards = ShardWriter::new(&self.work.result(), layers + 1).after(journal.state.shards.len());
-        let written: Vec<_> = shards.written().collect();
-        self.work.keep_only(&written)?;
-        for (path, digest) in written.iter().zip(&journal.state.shards) {
-            digest.check_file(path)?;
-        }
-        if journal.state.shards.is_empty() {
-            let tensors = dense_tensors(source.checkpoint, config)?;
-            let digest = self.shard(&mut shards, &tensors)?;
-            tensors.iter().for_each(|tensor| tensor.data.unload());
-            journal.state.shards.push(digest);
-        }
-        let mut stream = match self.tokens.as_ref().filter(|_| self.options.needs_hessians()) {
-            Some(tokens) if done < layers => {
-                let place = Place { dir: self.work.dir(), name: "quantizing" };
-                Some(self.stream::<B>(&tokens.windows()?, place, done, journal, device)?)
-            }
-            _ => None,
-        };
-        let repair = self.options.repair_in_use();
-        let mut repairs = match &self.tokens {
-            Some(tokens) if repair.any() && done < layers => {
-                let begin = || Repairs::before(done, repair, source, &tokens.windows()?, device);
-                Some(self.clock.time(Part::Repair, begin)?)
-            }
-            _ => None,
-        };
+        let mut shards = self.shards(journal)?;
+        let mut samples = self.samples::<B>(done, journal, device)?;
         let matrices = MatrixInfo::of_layer(config, 0).len();
         self.progress.start("quantizing", (matrices * (layers - done)) as u64);
         for l in done..layers {
             let (widths, clock) = (&widths[l], &self.clock);
             let task = LayerTask { source, l, widths, options: self.options, device, clock };
-            let mut tuned = Vec::new();
-            let (done, advanced) = match stream.as_mut() {
-                Some(stream) => {
-                    let (mut done, mut advanced) = task.calibrated(stream, self.progress)?;
-                    if let Some(repairs) = &mut repairs {
-                        let repair = || repairs.layer(&task, &mut done, stream, &mut advanced);
-                        let report;
-                        (tuned, report) = self.clock.time(Part::Repair, repair)?;
-                        journal.state.repairs.push(report);
-                    }
-                    (done, Some(advanced))
-                }
-                None => (task.data_free(self.progress)?, None),
+            let Layer { matrices, repaired, advanced } = match &mut samples {
+                Some(samples) => samples.layer(&task, self.progress)?,
+                None => Layer { matrices: task.data_free(self.progress)?, repaired: None, advanced: None },
             };
-            self.keep(l, done, tuned, &mut shards, journal)?;
+            self.keep(l, matrices, repaired, &mut shards, journal)?;
             match advanced {
                 Some(advanced) => self.advance(journal, advanced, l + 1 == layers)?,
                 None => self.record(journal)?,
@@ -279,12 +273,49 @@ impl<'a> Job<'a> {
             tracing::info!(layer = l, "layer written");
         }
         self.progress.finish();
-        if let Some(stream) = stream {
-            stream.finish();
+        if let Some(samples) = samples {
+            samples.stream.finish();
         }
         let digests = shards.written().zip(journal.state.shards.iter().copied()).collect();
         shards.finish()?;
         Ok(digests)
+    }
+
+    /// The shards of the result so far, at least the one that is not of a layer.
+    fn shards(&self, journal: &mut Journal) -> Result<ShardWriter, MixtralError> {
+        let (config, checkpoint) = (self.folder.config(), self.folder.checkpoint());
+        let count = config.num_hidden_layers + 1;
+        let mut shards = ShardWriter::new(&self.work.result(), count).after(journal.state.shards.len());
+        let written: Vec<_> = shards.written().collect();
+        self.work.keep_only(&written)?;
+        for (path, digest) in written.iter().zip(&journal.state.shards) {
+            digest.check_file(path)?;
+        }
+        if journal.state.shards.is_empty() {
+            let tensors = dense_tensors(checkpoint, config)?;
+            let digest = self.shard(&mut shards, &tensors)?;
+            tensors.iter().for_each(|tensor| tensor.data.unload());
+            journal.state.shards.push(digest);
+        }
+        Ok(shards)
+    }
+
+    /// The samples before layer `l`, if layers are quantized on samples and any are left.
+    fn samples<B: PackedOps>(
+        &self,
+        l: usize,
+        journal: &Journal,
+        device: &B::Device,
+    ) -> Result<Option<Samples<'_, B>>, MixtralError> {
+        let wanted = self.options.needs_hessians() && l < self.folder.config().num_hidden_layers;
+        let Some(tokens) = self.tokens.as_ref().filter(|_| wanted) else { return Ok(None) };
+        let windows = tokens.windows()?;
+        let place = Place { dir: self.work.dir(), name: "quantizing" };
+        let stream = self.stream::<B>(&windows, place, l, journal, device)?;
+        let repair = self.options.repair_in_use();
+        let begin = || Repairs::before(l, repair, self.folder.source(), &windows, device);
+        let repairs = repair.any().then(|| self.clock.time(Part::Repair, begin)).transpose()?;
+        Ok(Some(Samples { stream, repairs }))
     }
 
     /// Writes the shard of layer `l`.
@@ -292,7 +323,7 @@ impl<'a> Job<'a> {
         &self,
         l: usize,
         done: Vec<Done>,
-        tuned: Vec<Tuned>,
+        repaired: Option<(Vec<Tuned>, RepairReport)>,
         shards: &mut ShardWriter,
         journal: &mut Journal,
     ) -> Result<(), MixtralError> {
@@ -302,7 +333,10 @@ impl<'a> Job<'a> {
             tracing::debug!(name, bits, tokens, output_error = errors.output_error, "quantized");
         }
         let mut tensors = packed_layer(self.folder.checkpoint(), self.folder.config(), l, &packed)?;
-        tuned.into_iter().for_each(|tuned| tuned.replace_in(&mut tensors));
+        if let Some((tuned, report)) = repaired {
+            tuned.into_iter().for_each(|tuned| tuned.replace_in(&mut tensors));
+            journal.state.repairs.push(report);
+        }
         journal.state.shards.push(self.shard(shards, &tensors)?);
         journal.state.quantized.push(matrices.iter().map(Into::into).collect());
         Ok(())
