@@ -158,13 +158,14 @@ impl<'a> Size<'a> {
         // Codes of a whole layer wait for their shard.
         let packed = self.layer() / F32 * 4 / 8;
         let tables = 2 * 2 * (config.vocab_size * config.hidden_size) as u64;
-        let repair = self.repair().map_or(0, |effort| self.layer() + effort.bytes());
-        let weights = if self.tokens() == 0 {
-            5 * F32 * self.expert_weights()
-        } else {
-            measuring.max(quantizing).max(repair)
-        };
-        FIXED_BYTES + tables.max(weights) + packed + self.activations()
+        let weights =
+            if self.tokens() == 0 { 5 * F32 * self.expert_weights() } else { measuring.max(quantizing) };
+        // A dense layer that is tuned, then all samples through it.
+        let repair = self.repair().map_or(0, |effort| {
+            let passing = effort.waiting_bytes() + self.passing(1);
+            self.layer() + effort.tuning_bytes().max(passing)
+        });
+        FIXED_BYTES + (tables.max(weights) + self.activations()).max(repair) + packed
     }
 
     /// What repairing a layer takes, if it is asked for.
@@ -179,11 +180,17 @@ impl<'a> Size<'a> {
         if self.tokens() == 0 {
             return 0;
         }
-        let working = samples_at_once(config, self.len) * sample_bytes(config, self.len);
-        let waiting = 8 * self.len * config.hidden_size.max(config.query_size()) * F32 as usize;
         let gated =
             8 * self.expert_tokens(self.len as u64) as usize * config.intermediate_size * F32 as usize;
-        (working * experts_at_once(config) + waiting + gated) as u64
+        self.passing(experts_at_once(config)) + gated as u64
+    }
+
+    /// Samples on their way through this many parts of a layer side by side, and those that wait.
+    fn passing(&self, side_by_side: usize) -> u64 {
+        let config = self.config;
+        let working = samples_at_once(config, self.len) * sample_bytes(config, self.len);
+        let waiting = 8 * self.len * config.hidden_size.max(config.query_size()) * F32 as usize;
+        (working * side_by_side + waiting) as u64
     }
 
     /// Tokens of an expert that gets twice its share of `tokens`.

@@ -124,9 +124,14 @@ impl Effort {
         self.len
     }
 
-    /// Bytes in memory besides the layer's weights.
-    pub(super) const fn bytes(&self) -> u64 {
-        (2 * self.samples * self.stream + self.at_once * self.graph) as u64
+    /// Bytes in memory, besides the layer's weights, while it is tuned.
+    pub(super) const fn tuning_bytes(&self) -> u64 {
+        2 * self.waiting_bytes() + (self.at_once * self.graph) as u64
+    }
+
+    /// Bytes that samples take in memory all the time.
+    pub(super) const fn waiting_bytes(&self) -> u64 {
+        (self.samples * self.stream) as u64
     }
 
     /// Passes of one token through the layer, forward and back: with gradients, to see how well it does, and
@@ -183,7 +188,7 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         let tuner =
             Tuner { block, start, types: types.clone(), repair: self.repair, at_once: self.effort.at_once };
         let (tuned, [before, after]) = tuner.run(&samples);
-        drop(tuner);
+        drop((tuner, samples));
         let change =
             |before: Option<f64>, after: Option<f64>| Some(Change { before: before?, after: after? });
         let report = RepairReport {

@@ -128,8 +128,8 @@ fn what_was_disturbed_comes_back() {
     for (repair, least) in [
         (Repair { routers: true, ..Repair::default() }, 0.7),
         (Repair { norms: true, ..Repair::default() }, 0.9),
-        (Repair { scales: true, ..Repair::default() }, 0.7),
-        (ALL, 0.7),
+        (Repair { scales: true, ..Repair::default() }, 0.9),
+        (ALL, 0.9),
     ] {
         let (tuned, [before, after]) = tuner(&layer, start.clone(), repair).run(&samples);
         assert!(tuned.is_some());
