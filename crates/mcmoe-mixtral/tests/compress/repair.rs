@@ -11,8 +11,9 @@ use super::{differing, small};
 
 const ALL: Repair = Repair { routers: true, norms: true, scales: true };
 
+/// With samples enough to tune on.
 fn options() -> CompressOptions {
-    CompressOptions::default().calibration(calibration()).repair(ALL)
+    CompressOptions::default().calibration(calibration().samples(40)).repair(ALL)
 }
 
 #[test]
@@ -24,7 +25,7 @@ fn layers_come_nearer_and_sizes_stay() {
     assert_eq!(report.repairs.iter().map(|repair| repair.layer).collect::<Vec<_>>(), [0, 1]);
     for repair in &report.repairs {
         let (router, output) = (repair.router.unwrap(), repair.output.unwrap());
-        assert!(output.after < output.before, "{repair:?}");
+        assert!(output.after < 0.95 * output.before, "{repair:?}");
         assert!(router.after.is_finite() && router.before > 0.0, "{repair:?}");
     }
     let sizes = [&plain, &repaired].map(|dir| inspect(dir.path()).unwrap());
