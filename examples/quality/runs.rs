@@ -1,6 +1,6 @@
 //! The settings of ours that are measured.
 
-use mcmoe::mixtral::compress::{CompressOptions, Quantizer, SizeGoal};
+use mcmoe::mixtral::compress::{CompressOptions, Quantizer, Repair, SizeGoal};
 use mcmoe::mixtral::{Method, Mode};
 
 use crate::points::{Corpus, Point};
@@ -134,10 +134,11 @@ pub(crate) fn all() -> Vec<Run> {
 }
 
 fn trellis() -> Vec<Run> {
-    let default = |bits: f64| {
-        let options = CompressOptions::default().size(SizeGoal::BitsPerWeight(bits));
-        Run::new(systems::TRELLIS, format!("at most {bits} bits"), options)
-    };
+    let sized = |bits: f64| CompressOptions::default().size(SizeGoal::BitsPerWeight(bits));
+    let setting = |bits: f64| format!("at most {bits} bits");
+    let default = |bits: f64| Run::new(systems::TRELLIS, setting(bits), sized(bits));
+    let plain =
+        |bits: f64| Run::new(systems::TRELLIS_PLAIN, setting(bits), sized(bits).repair(Repair::default()));
     let more = [
         Evaluation::pruned(PruningRule::Median),
         Evaluation::pruned(PruningRule::Protected),
@@ -146,6 +147,8 @@ fn trellis() -> Vec<Run> {
     let looked_into = |bits: f64| if bits == LOOKED_INTO { default(bits).also(&more) } else { default(bits) };
     let mut runs: Vec<Run> = TRELLIS_BITS.into_iter().map(looked_into).collect();
     runs.push(default(LOOKED_INTO).calibrated(Some(Corpus::Book)));
+    runs.push(plain(LOOKED_INTO).also(&[Evaluation::on(Corpus::Book)]));
+    runs.push(plain(LOOKED_INTO).calibrated(Some(Corpus::Book)));
     runs.extend([1, 2, 3].map(|bits| uniform(systems::TRELLIS_UNIFORM, Quantizer::Trellis, bits)));
     runs
 }
@@ -182,7 +185,7 @@ mod tests {
         let runs = all();
         let names: BTreeSet<String> = runs.iter().map(Run::name).collect();
         assert_eq!(names.len(), runs.len());
-        assert_eq!(runs.iter().filter(|run| run.name().contains("Rust book")).count(), 2);
+        assert_eq!(runs.iter().filter(|run| run.name().contains("Rust book")).count(), 3);
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub(crate) const DENSE: &str = "16-bit";
 pub(crate) const TRELLIS: &str = "mcmoe, trellis";
 /// Trellis codes, one width for all.
 pub(crate) const TRELLIS_UNIFORM: &str = "mcmoe, trellis, uniform";
+/// Like the first, without repair.
+pub(crate) const TRELLIS_PLAIN: &str = "mcmoe, trellis, no repair";
 /// GPTQ on a grid, widths by the published program.
 pub(crate) const GPTQ_MIXED: &str = "mcmoe, GPTQ grid, mixed";
 /// GPTQ on a grid, one width for all.

@@ -77,6 +77,16 @@ fn the_same_command_goes_on_where_it_was_killed() {
     ask("inspect", &workplace.out(), "").done();
 }
 
+/// The 16-bit samples that layers are tuned towards are not kept: they have to be brought there again.
+#[test]
+fn repair_goes_on_where_it_was_killed() {
+    let repaired = "--calibration text:TEXT --samples 40 --seq-len 64 --method gptq --mode uniform \
+        --expert-bits 2.0 --repair routers,norms,scales";
+    let workplace = Workplace::empty();
+    let stopped = Stopped::half_way(Job::new(&workplace, repaired));
+    stopped.goes_on(&mut stopped.job.resume());
+}
+
 #[test]
 fn where_nothing_was_stopped_resuming_is_starting() {
     let workplace = Workplace::empty();
