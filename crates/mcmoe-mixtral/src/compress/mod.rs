@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `job` | the steps, each done layer on record |
 //! | `layer` | one layer: Hessians, rounding, the stream moved on |
-//! | `repair` | norms and gate of a quantized layer tuned towards the 16-bit one |
+//! | `repair` | norms, scales and gate of a quantized layer tuned towards the 16-bit one |
 //! | `work`, `journal`, `fingerprint` | what an unfinished run leaves and what it may go on from |
 //! | `plan`, `clock` | what it will take, what it took |
 

@@ -1,13 +1,19 @@
-//! Repair after rounding: a layer's norms and gate tuned towards the 16-bit model.
+//! Repair after rounding: a layer's norms, scales and gate tuned towards the 16-bit model.
 //!
 //! ```text
 //! samples ─ 16-bit layers ─────── output, router ─┐
-//!                                                 ├─ distance ─ gradients ─ norms, gate
+//!                                                 ├─ distance ─ gradients ─ norms, scales, gate
 //! samples ─ quantized layers ──── output, router ─┘
 //! ```
 //! A part of the calibration samples goes through the 16-bit model beside the quantized one. Once a layer is
-//! quantized, its gate is tuned so that it routes as the 16-bit one does, its norms so that its output is the
-//! 16-bit one's. What is not better on samples held out is not kept.
+//! quantized, its gate is tuned so that it routes as the 16-bit one does, its norms and scales so that its
+//! output is the 16-bit one's. What is not better on samples held out is not kept.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `reference` | the samples on their way through the 16-bit model |
+//! | `block` | a layer in operations that have gradients |
+//! | `tune` | gradient descent and who judges it |
 
 mod block;
 mod reference;

@@ -1,4 +1,4 @@
-//! Gradient descent on norms and gate, judged by samples that it does not see.
+//! Gradient descent on norms, gate and scales, judged by samples that it does not see.
 
 use burn::backend::Autodiff;
 use burn::optim::{Adam, AdamConfig, SimpleOptimizer};
@@ -53,7 +53,7 @@ pub(super) struct Tuner<B: PackedOps> {
 }
 
 impl<B: PackedOps> Tuner<B> {
-    /// The best norms and gate found, as they will be stored, and how far the layer was and is from the
+    /// The best values found, as they will be stored, and how far the layer was and is from the
     /// 16-bit one on samples held out. `None` if nothing better was found.
     pub(super) fn run(&self, samples: &[Sample<B>]) -> (Option<Tunable<Tensor<B, 2>>>, [Distance; 2]) {
         let (held_out, training) = samples.split_at(samples.len().div_ceil(HELD_OUT));
