@@ -17,7 +17,7 @@ pub(super) enum Part {
     Hessians,
     /// Factoring Hessians, rounding, packing, errors.
     Rounding,
-    /// Tuning norms and gates.
+    /// Tuning norms, scales and gates.
     Repair,
     /// Reading weights, writing results, checksums.
     Files,
@@ -36,7 +36,7 @@ pub struct TimeSplit {
     pub hessians: Spent,
     /// Factoring Hessians, rounding, packing, errors.
     pub rounding: Spent,
-    /// Tuning norms and gates.
+    /// Tuning norms, scales and gates.
     pub repair: Spent,
     /// Reading weights, writing results and activations, checksums.
     pub files: Spent,

@@ -1,5 +1,5 @@
-//! A decoder layer whose norms and gate can be tuned: the same as [`DecoderLayer`], in operations that have
-//! gradients.
+//! A decoder layer whose norms, scales and gate can be tuned: the same as [`DecoderLayer`], in operations that
+//! have gradients.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, silu};

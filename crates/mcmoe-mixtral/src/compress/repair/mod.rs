@@ -151,10 +151,8 @@ impl Effort {
 /// Repairs layer after layer.
 pub(super) struct Repairs<'a, B: PackedOps> {
     repair: Repair,
-    source: WeightSource<'a>,
     effort: Effort,
     reference: Reference<'a, B>,
-    device: B::Device,
 }
 
 impl<'a, B: PackedOps> Repairs<'a, B> {
@@ -173,7 +171,7 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         for l in 0..l {
             reference.advance(l)?;
         }
-        Ok(Self { repair, source, effort, reference, device: device.clone() })
+        Ok(Self { repair, effort, reference })
     }
 
     /// Repairs the layer of `task`, which is `done`, and takes `stream`, already behind it, through the
@@ -185,11 +183,12 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         stream: &mut Stream<'_, B>,
         advanced: &mut Advanced,
     ) -> Result<(Vec<Tuned>, RepairReport), MixtralError> {
-        let samples = self.samples(task.l, advanced)?;
+        let config = task.source.config;
+        let samples = self.samples(task, advanced)?;
         let layer = task.dense(done)?;
-        let types = self.types(task.l, done.len())?;
+        let types = types(task, done.len())?;
         let start = tunable(&layer, done);
-        let block = Block::new(&layer, self.reference.angles(), self.source.config);
+        let block = Block::new(&layer, self.reference.angles(), config);
         drop(layer);
         let tuner =
             Tuner { block, start, types: types.clone(), repair: self.repair, at_once: self.effort.at_once };
@@ -211,7 +210,7 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         for (norm, weight) in
             [&mut layer.input_norm, &mut layer.post_attention_norm].into_iter().zip(&tuned.norms)
         {
-            *norm = RmsNorm::new(weight.clone().squeeze_dim(0), self.source.config.rms_norm_eps);
+            *norm = RmsNorm::new(weight.clone().squeeze_dim(0), config.rms_norm_eps);
         }
         layer.moe.router.gate = Linear::Dense(tuned.gate.clone());
         stream.pass_again(task.l, &layer, advanced)?;
@@ -222,33 +221,38 @@ impl<'a, B: PackedOps> Repairs<'a, B> {
         Ok((stored.collect(), report))
     }
 
-    /// How everything that can be tuned of layer `l` is stored.
-    fn types(&self, l: usize, matrices: usize) -> Result<Tunable<DenseType>, MixtralError> {
-        let config = self.source.config;
-        let (norm, gate) = (vec![config.hidden_size], vec![config.num_local_experts, config.hidden_size]);
-        let of =
-            |name: &str, shape: &[usize]| self.source.checkpoint.weights(name, shape).map(|(_, dtype)| dtype);
-        let [first, second, router] = &names(l);
-        let norms = [of(first, &norm)?, of(second, &norm)?];
-        Ok(Tunable { norms, gate: of(router, &gate)?, rows: vec![DenseType::F32; matrices] })
-    }
-
-    /// The samples before layer `l`, as they are in the quantized model, and after it in the 16-bit one.
-    fn samples(&mut self, l: usize, advanced: &Advanced) -> Result<Vec<Sample<B>>, MixtralError> {
+    /// The samples before the layer of `task`, as they are in the quantized model, and after it in the 16-bit
+    /// one.
+    fn samples(
+        &mut self,
+        task: &LayerTask<'_, B>,
+        advanced: &Advanced,
+    ) -> Result<Vec<Sample<B>>, MixtralError> {
         let sample = |(hidden, passed): (Result<Vec<f32>, _>, Passed<B>)| {
             let [len, width] = passed.output.dims();
             let mut hidden = hidden?;
             hidden.truncate(len * width);
-            let hidden = from_host(hidden, [len, width], &self.device);
+            let hidden = from_host(hidden, [len, width], task.device);
             Ok(Sample { hidden, output: passed.output, log_router: passed.log_router })
         };
-        advanced.old.read()?.zip(self.reference.advance(l)?).map(sample).collect()
+        advanced.old.read()?.zip(self.reference.advance(task.l)?).map(sample).collect()
     }
 }
 
 /// Names of what can be tuned and is not packed: both norms and the gate.
 fn names(l: usize) -> [String; 3] {
     [names::input_norm(l), names::post_attention_norm(l), names::gate(l)].map(|name| weight(&name))
+}
+
+/// How everything that can be tuned of a layer is stored.
+fn types<B: PackedOps>(task: &LayerTask<'_, B>, matrices: usize) -> Result<Tunable<DenseType>, MixtralError> {
+    let WeightSource { checkpoint, config, .. } = task.source;
+    let hidden = config.hidden_size;
+    let of = |name: &str, shape: &[usize]| checkpoint.weights(name, shape).map(|(_, dtype)| dtype);
+    let [first, second, gate] = &names(task.l);
+    let norms = [of(first, &[hidden])?, of(second, &[hidden])?];
+    let gate = of(gate, &[config.num_local_experts, hidden])?;
+    Ok(Tunable { norms, gate, rows: vec![DenseType::F32; matrices] })
 }
 
 /// Everything that can be tuned, as it is in `layer`.
