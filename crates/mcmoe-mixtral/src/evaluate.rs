@@ -67,11 +67,11 @@ pub fn perplexity<B: PackedOps>(
     let batches = windows.par_chunks((TOKENS_A_BATCH / options.seq_len).max(1));
     let losses: Vec<(f64, Activations)> = batches
         .map(|batch| {
-            let mut activations = Activations::default();
-            let logits = model.forward(batch, &mut model.new_cache(), &mut activations)?;
+            let mut cache = model.new_cache();
+            let logits = model.forward(batch, &mut cache)?;
             let loss = negative_log_likelihood(&to_host(logits), batch, model.config().vocab_size);
             progress.advance(batch.len() as u64);
-            Ok((loss, activations))
+            Ok((loss, model.take_activations(&mut cache)))
         })
         .collect::<Result<_, MixtralError>>()?;
     progress.finish();

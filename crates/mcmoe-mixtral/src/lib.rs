@@ -65,6 +65,10 @@ pub mod synthetic;
 mod tokenizer;
 
 pub use config::MixtralConfig;
+#[cfg(feature = "cuda")]
+pub use device::CudaBackend;
+#[cfg(feature = "wgpu")]
+pub use device::WgpuBackend;
 pub use device::{CpuBackend, Device, OnDevice};
 pub use error::MixtralError;
 pub use mcmoe_allocator::{

@@ -115,6 +115,6 @@ fn compare(weights: &Weights, rows: &[&[u32]], protect: Option<f32>) {
 
 fn run(model: &Mixtral<CpuBackend>, rows: &[&[u32]]) -> (Vec<f32>, Activations) {
     let mut activations = Activations::default();
-    let logits = model.forward(rows, &mut model.new_cache(), &mut activations).unwrap();
+    let logits = model.forward(rows, &mut model.new_cache()).unwrap();
     (host(logits), activations)
 }

@@ -65,21 +65,22 @@ fn only_the_last_logits_on_request() {
     let vocab = model.config().vocab_size;
     let expected: Vec<f32> =
         all.chunks(30 * vocab).flat_map(|logits| &logits[29 * vocab..]).copied().collect();
-    let (mut cache, mut activations) = (model.new_cache(), Activations::default());
-    model.forward_last(&[&rows[0][..20], &rows[1][..20]], &mut cache, &mut activations).unwrap();
-    let last = model.forward_last(&[&rows[0][20..], &rows[1][20..]], &mut cache, &mut activations).unwrap();
+    let mut cache = model.new_cache();
+    model.forward_last(&[&rows[0][..20], &rows[1][..20]], &mut cache).unwrap();
+    let last = model.forward_last(&[&rows[0][20..], &rows[1][20..]], &mut cache).unwrap();
     assert_eq!(last.dims(), [2, 1, vocab]);
     assert!(max_difference(&host(last), &expected) <= TOLERANCE);
+    let activations = model.take_activations(&mut cache);
     assert_eq!(activations.total, (2 * 30 * 2 * model.config().num_hidden_layers) as u64);
 }
 
 #[test]
 fn the_cache_of_another_batch_or_model_is_refused() {
     let (model, tokens) = (load(&demo()), demo_tokens(0, 4));
-    let (mut two, mut activations) = (model.new_cache(), Activations::default());
-    model.forward(&[&tokens, &tokens], &mut two, &mut activations).unwrap();
+    let mut two = model.new_cache();
+    model.forward(&[&tokens, &tokens], &mut two).unwrap();
     for mut cache in [two, KvCache::new(1)] {
-        let error = model.forward(&[&tokens], &mut cache, &mut activations).unwrap_err().to_string();
+        let error = model.forward(&[&tokens], &mut cache).unwrap_err().to_string();
         assert!(error.contains("cache"), "{error}");
     }
 }
@@ -126,10 +127,7 @@ fn effect_of_change(model: &Mixtral<CpuBackend>, range: Range<usize>) -> f64 {
     let tokens = demo_tokens(0, 64);
     let mut changed = tokens.clone();
     changed[range].iter_mut().for_each(|token| *token = (*token + 500) % 2000);
-    let last = |tokens: &[u32]| {
-        let (mut cache, mut activations) = (model.new_cache(), Activations::default());
-        host(model.forward_last(&[tokens], &mut cache, &mut activations).unwrap())
-    };
+    let last = |tokens: &[u32]| host(model.forward_last(&[tokens], &mut model.new_cache()).unwrap());
     max_difference(&last(&changed), &last(&tokens))
 }
 
@@ -137,23 +135,24 @@ fn effect_of_change(model: &Mixtral<CpuBackend>, range: Range<usize>) -> f64 {
 fn compare(model: &Mixtral<CpuBackend>, rows: &[&[u32]], chunks: &[usize], what: &str) {
     let len = rows[0].len();
     assert_eq!(chunks.iter().sum::<usize>(), len);
-    let mut expected_activations = Activations::default();
-    let expected = model.forward(rows, &mut model.new_cache(), &mut expected_activations).unwrap();
-    let expected = host(expected);
+    let mut cache = model.new_cache();
+    let expected = host(model.forward(rows, &mut cache).unwrap());
+    let expected_activations = model.take_activations(&mut cache);
     let vocab = model.config().vocab_size;
 
-    let (mut cache, mut activations) = (model.new_cache(), Activations::default());
+    let mut cache = model.new_cache();
     let (mut start, mut worst) = (0, 0.0_f64);
     for &chunk in chunks {
         assert_eq!(cache.len(), start);
         let step: Vec<&[u32]> = rows.iter().map(|row| &row[start..start + chunk]).collect();
-        let found = host(model.forward(&step, &mut cache, &mut activations).unwrap());
+        let found = host(model.forward(&step, &mut cache).unwrap());
         for (row, found) in found.chunks(chunk * vocab).enumerate() {
             let expected = &expected[(row * len + start) * vocab..][..chunk * vocab];
             worst = worst.max(max_difference(found, expected));
         }
         start += chunk;
     }
+    let activations = model.take_activations(&mut cache);
     println!("{what}: off by {worst:.1e}, {activations:?}");
     assert!(worst <= TOLERANCE, "{what}: {worst}");
     let counts = |activations: &Activations| (activations.total, activations.pruned);

@@ -149,7 +149,7 @@ fn compare_exact(what: &str, rounded: &Perplexity, exact: &Perplexity) -> Option
 fn evaluate(folder: &ModelFolder, precision: Precision, pruning: Option<Pruning>) -> Perplexity {
     let text = fs::read_to_string(fixture("wikitext-2/test.txt").unwrap()).unwrap();
     let tokens = Tokenizer::read(folder.dir()).unwrap().encode(&text).unwrap();
-    let mut model = folder.model_with::<CpuBackend>(precision, &Default::default()).unwrap();
+    let mut model = folder.model_with::<CpuBackend>(precision, &[Default::default()]).unwrap();
     model.set_pruning(pruning).unwrap();
     perplexity(&model, &tokens, &EvalOptions::new(SEQ_LEN).windows(Some(WINDOWS)), &Silent).unwrap()
 }

@@ -54,6 +54,12 @@ pub enum KernelError {
         /// The bits it has to fit.
         bits: usize,
     },
+    /// A graphics card that is not there, or cannot be used.
+    #[error("{reason}")]
+    NoDevice {
+        /// Why.
+        reason: String,
+    },
     /// A scale or zero point that is infinite or not a number.
     #[error("{what} of row {row}, group {group} is not finite")]
     NotFinite {

@@ -46,11 +46,14 @@ mod burn_ops;
 mod bytes;
 mod coding;
 mod error;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod kernels;
 mod mapped;
 mod packed;
 mod precision;
 mod rotation;
+mod routing;
 mod shape;
 mod trellis;
 
@@ -58,14 +61,21 @@ pub use bandwidth::Bandwidth;
 pub use bit_width::BitWidth;
 #[cfg(feature = "burn")]
 pub use burn_ops::{
-    CpuPacked, PackedOps, decode_attention, dense_linear, dense_rows, packed_experts, packed_linear,
-    write_positions,
+    CpuExpert, CpuPacked, PackedOps, decode_attention, dense_linear, dense_rows, packed_experts,
+    packed_linear, plain, protect, rms_norm, rotate_heads, route, write_positions,
 };
 pub use bytes::SharedBytes;
 pub use coding::Coding;
 pub use error::KernelError;
+#[cfg(feature = "cuda")]
+pub use gpu::{CudaBackend, cuda_device};
+#[cfg(feature = "gpu")]
+pub use gpu::{GpuDense, GpuExperts, GpuPacked, GpuRoutes, GpuTally};
+#[cfg(feature = "wgpu")]
+pub use gpu::{WgpuBackend, wgpu_device};
 pub use kernels::{Backend, DecodeAttention, DenseMatrix, DenseType, ExpertWork, matmul};
 pub use packed::PackedMatrix;
 pub use precision::Precision;
+pub use routing::{RouteCounts, RouteRule, Routing};
 pub use shape::PackedShape;
 pub use trellis::{TrellisMemory, TrellisPath, TrellisRate, TrellisSearch};

@@ -24,7 +24,7 @@ struct Measure<'a> {
 impl OnDevice for Measure<'_> {
     type Output = BenchReport;
 
-    fn run<B: PackedOps>(self, device: &B::Device) -> Result<BenchReport, MixtralError> {
+    fn run<B: PackedOps>(self, devices: &[B::Device]) -> Result<BenchReport, MixtralError> {
         let args = self.args;
         let mut options =
             BenchOptions::default().contexts(args.context.clone()).prompt(args.prompt).rounds(args.rounds);
@@ -33,7 +33,7 @@ impl OnDevice for Measure<'_> {
             (Some(dir), _) => {
                 let folder = ModelFolder::open(dir)?;
                 let thresholds = folder.compression().and_then(|compression| compression.thresholds.clone());
-                (folder.model_with::<B>(args.compute.activations, device)?, thresholds)
+                (folder.model_with::<B>(args.compute.activations, devices)?, thresholds)
             }
             (None, shape) => {
                 let missing = || MixtralError::Option {
@@ -45,7 +45,7 @@ impl OnDevice for Measure<'_> {
                 let layers = args.layers.unwrap_or(config.num_hidden_layers);
                 let synthetic =
                     Synthetic::new(config).layers(layers).expert_bits(args.expert_bits.unwrap_or(2.0));
-                (synthetic.precision(args.compute.activations).model::<B>(device)?, None)
+                (synthetic.precision(args.compute.activations).model_on::<B>(devices)?, None)
             }
         };
         let load = args.dir.is_some().then(|| LoadReport::since(start));

@@ -17,7 +17,7 @@ use crate::progress::Reporter;
 
 pub(crate) fn run(args: CompressArgs) -> Result<(), Failure> {
     let config = MixtralConfig::read(&args.model_dir)?;
-    let (json, dry_run, device) = (args.json, args.dry_run, args.device);
+    let (json, dry_run, device) = (args.json, args.dry_run, args.device.clone());
     let (model, output) = (args.model_dir.clone(), args.output.clone());
     let options = options(args, &config)?;
     options.check_calibration().map_err(|error| Failure::Usage(error.to_string()))?;
@@ -78,8 +78,8 @@ struct Compress {
 impl OnDevice for Compress {
     type Output = CompressReport;
 
-    fn run<B: PackedOps>(self, device: &B::Device) -> Result<CompressReport, MixtralError> {
-        compress::<B>(&self.model, &self.output, &self.options, device, &Reporter::new())
+    fn run<B: PackedOps>(self, devices: &[B::Device]) -> Result<CompressReport, MixtralError> {
+        compress::<B>(&self.model, &self.output, &self.options, &devices[0], &Reporter::new())
     }
 }
 
@@ -91,8 +91,8 @@ struct DryRun {
 impl OnDevice for DryRun {
     type Output = Plan;
 
-    fn run<B: PackedOps>(self, device: &B::Device) -> Result<Plan, MixtralError> {
-        plan::<B>(&self.model, &self.options, device)
+    fn run<B: PackedOps>(self, devices: &[B::Device]) -> Result<Plan, MixtralError> {
+        plan::<B>(&self.model, &self.options, &devices[0])
     }
 }
 

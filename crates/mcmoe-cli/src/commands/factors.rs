@@ -38,8 +38,8 @@ struct Collect<'a> {
 impl OnDevice for Collect<'_> {
     type Output = Factors;
 
-    fn run<B: PackedOps>(self, device: &B::Device) -> Result<Factors, MixtralError> {
+    fn run<B: PackedOps>(self, devices: &[B::Device]) -> Result<Factors, MixtralError> {
         let samples = self.calibration.tokenize(&Tokenizer::read(self.folder.dir())?)?.blocks()?;
-        collect_factors::<B>(&self.folder.source(), &samples, &self.options, device, &Reporter::new())
+        collect_factors::<B>(&self.folder.source(), &samples, &self.options, &devices[0], &Reporter::new())
     }
 }

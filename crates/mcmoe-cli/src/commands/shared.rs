@@ -86,8 +86,8 @@ struct Loaded<'a, W> {
 impl<W: WithModel> OnDevice for Loaded<'_, W> {
     type Output = W::Output;
 
-    fn run<B: PackedOps>(self, device: &B::Device) -> Result<W::Output, MixtralError> {
-        let mut model = self.folder.model_with::<B>(self.precision, device)?;
+    fn run<B: PackedOps>(self, devices: &[B::Device]) -> Result<W::Output, MixtralError> {
+        let mut model = self.folder.model_with::<B>(self.precision, devices)?;
         model.set_pruning(self.pruning)?;
         self.work.run(&model)
     }

@@ -164,7 +164,8 @@ impl<B: PackedOps> Bench<'_, B> {
         let (mut plain, mut pruned, mut reads, mut heads) =
             (Rounds::default(), Rounds::default(), vec![], vec![]);
         let past = context - 1;
-        let mut cache = KvCache::synthetic(self.model.config(), past, TOKENS_A_ROUND, &self.model.device);
+        let mut cache =
+            KvCache::synthetic(self.model.config(), past, TOKENS_A_ROUND, &self.model.places.layers);
         // Once for nothing: the new cache is touched.
         self.round(0, &mut cache, &mut Rounds::default())?;
         for round in 1..=self.options.rounds {
@@ -212,10 +213,11 @@ impl<B: PackedOps> Bench<'_, B> {
     ) -> Result<(), MixtralError> {
         for token in tokens(round as u64, TOKENS_A_ROUND, self.model.config().vocab_size) {
             let start = Instant::now();
-            to_host(self.model.forward_last(&[&[token]], cache, &mut rounds.activations)?);
+            to_host(self.model.forward_last(&[&[token]], cache)?);
             rounds.seconds.push(start.elapsed().as_secs_f64());
             rounds.tokens += 1;
         }
+        rounds.activations.add(&self.model.take_activations(cache));
         Ok(())
     }
 
@@ -230,13 +232,13 @@ impl<B: PackedOps> Bench<'_, B> {
     fn prefill(&mut self) -> Result<PrefillReport, MixtralError> {
         let prompt = tokens(u64::MAX, self.options.prompt, self.model.config().vocab_size);
         let mut reads = vec![self.machine.read()];
-        let mut flops = vec![machine::matmul_flops::<B>(&self.model.device)];
+        let mut flops = vec![machine::matmul_flops::<B>(&self.model.places.first)];
         let start = Instant::now();
         let mut cache = self.model.new_cache();
-        to_host(self.model.forward_last(&[&prompt], &mut cache, &mut Activations::default())?);
+        to_host(self.model.forward_last(&[&prompt], &mut cache)?);
         let seconds = start.elapsed().as_secs_f64();
         reads.push(self.machine.read());
-        flops.push(machine::matmul_flops::<B>(&self.model.device));
+        flops.push(machine::matmul_flops::<B>(&self.model.places.first));
         self.progress.advance(1);
         Ok(PrefillReport {
             tokens: prompt.len(),

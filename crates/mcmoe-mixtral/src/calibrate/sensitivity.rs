@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use mcmoe_tensor_kernels::PackedOps;
 use rayon::prelude::*;
 
-use crate::model::{WeightSource, from_host, to_host};
+use crate::model::{Places, WeightSource, from_host, to_host};
 use crate::random::Xorshift;
 use crate::{MixtralError, Progress};
 
@@ -29,7 +29,7 @@ pub(crate) fn sensitivities<B: PackedOps>(
 ) -> Result<Vec<f64>, MixtralError> {
     let len = samples.first().map_or(1, Vec::len);
     let samples: Vec<&[u32]> = samples.iter().take((TOKENS / len).max(1)).map(Vec::as_slice).collect();
-    let ends = source.ends::<B>(device)?;
+    let ends = source.ends(Places::<B>::spread(std::slice::from_ref(device), 0))?;
     let angles = source.rope().angles(0..len, device);
     // Sample by sample, as all calibration is: results then do not depend on the number of threads.
     let embedded = samples.iter().map(|sample| ends.embedded(&[sample]));

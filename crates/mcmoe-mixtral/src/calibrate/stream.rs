@@ -76,7 +76,7 @@ impl<'a, B: PackedOps> Stream<'a, B> {
         check_tokens(&rows, source.config.vocab_size)?;
         let mut file = WriteBehind::create(&place.before(0), source.config.hidden_size, false)?;
         for ids in rows {
-            file.push(to_host(embed::<B>(&table, ids)))?;
+            file.push(to_host(embed::<B>(&table, ids, device)))?;
         }
         drop(table);
         source.checkpoint.tensor(&weight(names::EMBED))?.bytes.unload();
@@ -173,7 +173,7 @@ impl<'a, B: PackedOps> Stream<'a, B> {
             let context = self.tensor(context, query);
             let hidden = self.tensor(hidden, hidden_size) + layer.attention.o_proj.forward(context);
             let x = layer.post_attention_norm.forward(hidden.clone());
-            let logits = layer.moe.router.logits(x.clone());
+            let logits = to_host(layer.moe.router.logits(x.clone()));
             if logits.iter().all(|logit| logit.is_finite()) {
                 let routing = Routing::from_logits(&logits, experts, layer.moe.router.top_k);
                 return Ok((to_host(hidden), to_host(x), routing));

@@ -13,7 +13,7 @@ use super::{CompressOptions, MatrixReport, plan};
 use crate::calibrate::{ActivationFile, Advanced, Routed, Stream, Weights};
 use crate::folder::{MatrixInfo, MatrixKind};
 use crate::model::{
-    DecoderLayer, Expert, LayerWidths, Linear, Packing, WeightSource, gated, to_host, weight,
+    DecoderLayer, Expert, LayerWidths, Linear, MoeBlock, Packing, WeightSource, gated, to_host, weight,
 };
 use crate::{MixtralError, Progress};
 
@@ -215,7 +215,8 @@ impl<B: PackedOps> LayerTask<'_, B> {
             *projection = next();
         }
         let experts = 0..self.source.config.num_local_experts;
-        layer.moe.experts = experts.map(|_| Expert { w1: next(), w2: next(), w3: next() }).collect();
+        let experts = experts.map(|_| Expert { w1: next(), w2: next(), w3: next() }).collect();
+        layer.moe = MoeBlock::new(layer.moe.router, experts, self.device);
         Ok(layer)
     }
 

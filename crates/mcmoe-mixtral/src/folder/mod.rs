@@ -146,16 +146,20 @@ impl ModelFolder {
         self.source().model(device)
     }
 
-    /// As [`ModelFolder::model`], activations entering packed layers with `precision`.
+    /// As [`ModelFolder::model`], activations entering packed layers with `precision`, layers spread over
+    /// `devices` in order.
     ///
     /// # Errors
     /// Those of [`WeightSource::model`].
+    ///
+    /// # Panics
+    /// If there is no device.
     pub fn model_with<B: PackedOps>(
         &self,
         precision: Precision,
-        device: &B::Device,
+        devices: &[B::Device],
     ) -> Result<Mixtral<B>, MixtralError> {
-        WeightSource { precision, ..self.source() }.model(device)
+        WeightSource { precision, ..self.source() }.model_on(devices)
     }
 
     /// Reads every packed matrix and checks what its layout promises: opening looks at shapes alone.

@@ -9,7 +9,7 @@ use mcmoe_tensor_kernels::PackedOps;
 
 pub use sampler::{Sampler, Sampling};
 
-use crate::model::{Activations, Mixtral, to_host};
+use crate::model::{Mixtral, to_host};
 use crate::{MixtralError, Tokenizer};
 
 /// How much to generate and how to choose.
@@ -80,12 +80,11 @@ pub fn generate<B: PackedOps>(
     let mut sampler = Sampler::new(options.sampling.clone())?;
     let mut stream = tokenizer.stream_after(prompt)?;
     let mut cache = model.new_cache();
-    let mut activations = Activations::default();
     let (mut seen, mut text) = (prompt.to_vec(), String::new());
     let mut next = prompt.to_vec();
     let (start, mut prefill) = (Instant::now(), Duration::ZERO);
     while seen.len() - prompt.len() < options.max_new_tokens {
-        let mut logits = to_host(model.forward_last(&[&next], &mut cache, &mut activations)?);
+        let mut logits = to_host(model.forward_last(&[&next], &mut cache)?);
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(MixtralError::NotFinite { what: "the model's predictions".to_owned() });
         }
@@ -113,6 +112,6 @@ pub fn generate<B: PackedOps>(
         text,
         prefill,
         decode: start.elapsed().saturating_sub(prefill),
-        pruned_fraction: activations.pruned_fraction(),
+        pruned_fraction: model.take_activations(&mut cache).pruned_fraction(),
     })
 }

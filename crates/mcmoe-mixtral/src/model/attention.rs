@@ -5,11 +5,11 @@ use std::ops::Range;
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use mcmoe_tensor_kernels::{PackedOps, decode_attention};
+use mcmoe_tensor_kernels::{PackedOps, decode_attention, plain};
 
+use super::Linear;
 use super::cache::LayerCache;
 use super::rope::Angles;
-use super::{Linear, to_host};
 use crate::MixtralConfig;
 
 /// Query positions whose scores are held at a time.
@@ -44,8 +44,8 @@ pub(crate) struct Attended<B: PackedOps> {
     /// Outputs of all heads side by side, `[tokens, heads · head_dim]`: the input of `o_proj`.
     pub context: Tensor<B, 2>,
     /// For each sequence of the batch and each of its new tokens j, `Σ_{i≥j} A_ij` of the head-mean
-    /// attention matrix. Empty unless asked for.
-    pub received: Vec<Vec<f32>>,
+    /// attention matrix, `[batch, len]`. Absent unless asked for.
+    pub received: Option<Tensor<B, 2>>,
 }
 
 impl<B: PackedOps> Attention<B> {
@@ -73,26 +73,26 @@ impl<B: PackedOps> Attention<B> {
         column_sums: bool,
     ) -> Attended<B> {
         let len = x.dims()[0] / batch;
-        let projected = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
+        let [queries, keys, values] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
         let heads = self.heads;
-        let [queries, keys, values] = heads.split(projected, batch, angles);
+        let queries = angles.rotate(queries, batch, heads.queries);
+        let keys = angles.rotate(keys, batch, heads.keys);
+        let values = plain::split_heads(values, batch, heads.keys);
         let past = cache.len();
         let buffers = cache.extend([keys, values]);
         let rows = [batch * len, heads.queries * heads.width];
         if len == 1 && !column_sums {
             let first = (past + 1).saturating_sub(heads.window.unwrap_or(usize::MAX));
             let context = decode_attention(queries, buffers, first..past + 1);
-            return Attended { context: context.reshape(rows), received: vec![vec![]; batch] };
+            return Attended { context: context.reshape(rows), received: None };
         }
         let [keys, values] = buffers.map(|buffer| buffer.narrow(2, 0, past + len));
-        let mut received = vec![vec![0.0; if column_sums { len } else { 0 }]; batch];
+        let mut received = column_sums.then(|| Tensor::zeros([batch, len], &x.device()));
         let mut contexts = Vec::with_capacity(len.div_ceil(TILE));
         for start in (0..len).step_by(TILE) {
             let tile = start..len.min(start + TILE);
             let attention = heads.weights(queries.clone().narrow(2, start, tile.len()), &keys, past + start);
-            if column_sums {
-                add_column_sums(&mut received, attention.clone(), past);
-            }
+            received = received.map(|received| add_column_sums(received, attention.clone(), past));
             let seen = past + tile.end;
             contexts.push(heads.mix(attention, values.clone().narrow(2, 0, seen)));
         }
@@ -112,28 +112,14 @@ impl Heads {
         }
     }
 
-    /// Splits projected queries, keys and values, `[batch · len, features]`, into heads,
-    /// `[batch, heads, len, head_dim]`, the first two rotated.
-    fn split<B: Backend>(
-        self,
-        [queries, keys, values]: [Tensor<B, 2>; 3],
-        batch: usize,
-        angles: &Angles<B>,
-    ) -> [Tensor<B, 4>; 3] {
-        let len = queries.dims()[0] / batch;
-        let split = |y: Tensor<B, 2>, heads| y.reshape([batch, len, heads, self.width]).swap_dims(1, 2);
-        [
-            angles.rotate(split(queries, self.queries)),
-            angles.rotate(split(keys, self.keys)),
-            split(values, self.keys),
-        ]
-    }
-
     /// Attention of a whole sequence at once, from what it projects to, `[len, features]`, to the input of
     /// `o_proj`, `[len, heads · head_dim]`.
     pub(crate) fn attend<B: Backend>(self, projected: [Tensor<B, 2>; 3], angles: &Angles<B>) -> Tensor<B, 2> {
         let len = projected[0].dims()[0];
-        let [queries, keys, values] = self.split(projected, 1, angles);
+        let [queries, keys, values] = projected;
+        let queries = angles.rotate_plain(queries, 1, self.queries);
+        let keys = angles.rotate_plain(keys, 1, self.keys);
+        let values = plain::split_heads(values, 1, self.keys);
         let context = self.mix(self.weights(queries, &keys, 0), values);
         context.swap_dims(1, 2).reshape([len, self.queries * self.width])
     }
@@ -181,12 +167,14 @@ impl Heads {
 }
 
 /// Adds a tile's attention, averaged over heads and summed over queries, to the new tokens' totals.
-fn add_column_sums<B: PackedOps>(received: &mut [Vec<f32>], attention: Tensor<B, 4>, past: usize) {
-    let seen = attention.dims()[3];
-    let sums = to_host(attention.mean_dim(1).sum_dim(2));
-    for (totals, sums) in received.iter_mut().zip(sums.chunks_exact(seen)) {
-        for (total, sum) in totals.iter_mut().zip(&sums[past..]) {
-            *total += sum;
-        }
-    }
+fn add_column_sums<B: PackedOps>(
+    received: Tensor<B, 2>,
+    attention: Tensor<B, 4>,
+    past: usize,
+) -> Tensor<B, 2> {
+    let ([batch, len], seen) = (received.dims(), attention.dims()[3]);
+    let new = seen - past;
+    let sums = attention.mean_dim(1).sum_dim(2).reshape([batch, seen]).narrow(1, past, new);
+    let sums = received.clone().narrow(1, 0, new) + sums;
+    if new == len { sums } else { Tensor::cat(vec![sums, received.narrow(1, new, len - new)], 1) }
 }

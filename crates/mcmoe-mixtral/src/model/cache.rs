@@ -19,6 +19,8 @@ pub struct KvCache<B: PackedOps> {
 pub(crate) struct LayerCache<B: PackedOps> {
     buffers: Option<[Tensor<B, 4>; 2]>,
     len: usize,
+    /// What became of the experts of the layer.
+    pub(crate) tally: B::Tally,
 }
 
 impl<B: PackedOps> KvCache<B> {
@@ -28,13 +30,13 @@ impl<B: PackedOps> KvCache<B> {
     }
 
     /// A cache of `len` random positions, with room for `room` more, for one sequence.
-    pub(crate) fn synthetic(config: &MixtralConfig, len: usize, room: usize, device: &B::Device) -> Self {
-        let layer = || {
+    pub(crate) fn synthetic(config: &MixtralConfig, len: usize, room: usize, devices: &[B::Device]) -> Self {
+        let layer = |device| {
             let shape = [1, config.num_key_value_heads, len + room, config.head_dim];
             let random = || Tensor::random(shape, Distribution::Normal(0.0, 1.0), device);
-            LayerCache { buffers: Some([random(), random()]), len }
+            LayerCache { buffers: Some([random(), random()]), len, tally: B::Tally::default() }
         };
-        Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect() }
+        Self { layers: devices.iter().map(layer).collect() }
     }
 
     /// Forgets all but the first `len` tokens.
@@ -76,8 +78,8 @@ impl<B: PackedOps> KvCache<B> {
 }
 
 impl<B: PackedOps> LayerCache<B> {
-    pub(crate) const fn empty() -> Self {
-        Self { buffers: None, len: 0 }
+    pub(crate) fn empty() -> Self {
+        Self { buffers: None, len: 0, tally: B::Tally::default() }
     }
 
     pub(crate) const fn len(&self) -> usize {

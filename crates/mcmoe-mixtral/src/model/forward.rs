@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use mcmoe_tensor_kernels::{PackedOps, dense_rows};
 
-use super::{Activations, DecoderLayer, KvCache, Linear, Pruning, RmsNorm, Rope, Sequences};
+use super::{Activations, DecoderLayer, Expert, KvCache, Linear, Pruning, RmsNorm, Rope, Sequences};
 use crate::{MixtralConfig, MixtralError};
 
 /// A Mixtral ready to run.
@@ -16,7 +16,30 @@ pub struct Mixtral<B: PackedOps> {
     pub(crate) lm_head: Linear<B>,
     pub(crate) rope: Rope<B>,
     pub(crate) pruning: Option<Pruning>,
-    pub(crate) device: B::Device,
+    pub(crate) places: Places<B>,
+}
+
+/// Where the parts of a model are.
+#[derive(Clone, Debug)]
+pub(crate) struct Places<B: PackedOps> {
+    /// Of the embedding.
+    pub(crate) first: B::Device,
+    /// Of each layer.
+    pub(crate) layers: Vec<B::Device>,
+    /// Of the final norm and the head.
+    pub(crate) last: B::Device,
+}
+
+impl<B: PackedOps> Places<B> {
+    /// Spreads so many layers over devices, equally many to each as far as that goes.
+    ///
+    /// # Panics
+    /// If there is no device.
+    pub(crate) fn spread(devices: &[B::Device], layers: usize) -> Self {
+        let device = |l: usize| devices[l * devices.len() / layers.max(1)].clone();
+        let last = devices.last().expect("at least one device").clone();
+        Self { first: devices[0].clone(), layers: (0..layers).map(device).collect(), last }
+    }
 }
 
 /// Everything that a forward pass computes on the way, for comparisons.
@@ -69,18 +92,13 @@ impl<B: PackedOps> Mixtral<B> {
     /// Logits of the new tokens, `[batch, len, vocab]`.
     ///
     /// `tokens` holds one row a sequence, all of the same length; they follow what `cache` holds and
-    /// are added to it. `activations` counts expert activations and prunings.
+    /// are added to it.
     ///
     /// # Errors
     /// [`MixtralError::TokenId`] for an id outside the vocabulary, [`MixtralError::Option`] for rows
     /// that are empty or of different lengths, and for the cache of another model or batch.
-    pub fn forward(
-        &self,
-        tokens: &[&[u32]],
-        cache: &mut KvCache<B>,
-        activations: &mut Activations,
-    ) -> Result<Tensor<B, 3>, MixtralError> {
-        let hidden = self.run(tokens, cache, activations, |_, _| ())?;
+    pub fn forward(&self, tokens: &[&[u32]], cache: &mut KvCache<B>) -> Result<Tensor<B, 3>, MixtralError> {
+        let hidden = self.run(tokens, cache, |_, _| ())?;
         Ok(self.logits(hidden, tokens.len()))
     }
 
@@ -93,13 +111,23 @@ impl<B: PackedOps> Mixtral<B> {
         &self,
         tokens: &[&[u32]],
         cache: &mut KvCache<B>,
-        activations: &mut Activations,
     ) -> Result<Tensor<B, 3>, MixtralError> {
-        let hidden = self.run(tokens, cache, activations, |_, _| ())?;
+        let hidden = self.run(tokens, cache, |_, _| ())?;
         let (batch, [rows, width]) = (tokens.len(), hidden.dims());
         let len = rows / batch;
         let last = hidden.reshape([batch, len, width]).narrow(1, len - 1, 1).reshape([batch, width]);
         Ok(self.logits(last, batch))
+    }
+
+    /// What the passes with `cache` did with experts since this was last asked. On a GPU this waits for the
+    /// passes to end.
+    pub fn take_activations(&self, cache: &mut KvCache<B>) -> Activations {
+        let mut activations = Activations::default();
+        for (l, layer) in self.layers.iter().enumerate() {
+            let tally = std::mem::take(&mut cache.layer(l).tally);
+            activations.count(&B::counts(&tally), layer.moe.experts.iter().map(Expert::bytes));
+        }
+        activations
     }
 
     /// As [`Mixtral::forward`] on a fresh cache, keeping what happens on the way.
@@ -109,11 +137,12 @@ impl<B: PackedOps> Mixtral<B> {
     pub fn forward_traced(&self, tokens: &[&[u32]]) -> Result<(Tensor<B, 3>, Trace), MixtralError> {
         let mut trace = Trace::default();
         let mut cache = self.new_cache();
-        let hidden = self.run(tokens, &mut cache, &mut Activations::default(), |hidden, logits| {
+        let hidden = self.run(tokens, &mut cache, |hidden, logits| {
             trace.hidden_states.push(super::to_host(hidden.clone()));
-            trace.router_logits.extend(logits.map(<[f32]>::to_vec));
+            trace.router_logits.extend(logits.cloned().map(super::to_host));
         })?;
-        trace.final_norm = super::to_host(self.norm.forward(hidden.clone()));
+        let last = hidden.clone().to_device(&self.places.last);
+        trace.final_norm = super::to_host(self.norm.forward(last));
         Ok((self.logits(hidden, tokens.len()), trace))
     }
 
@@ -123,18 +152,21 @@ impl<B: PackedOps> Mixtral<B> {
         &self,
         tokens: &[&[u32]],
         cache: &mut KvCache<B>,
-        activations: &mut Activations,
-        mut watch: impl FnMut(&Tensor<B, 2>, Option<&[f32]>),
+        mut watch: impl FnMut(&Tensor<B, 2>, Option<&Tensor<B, 2>>),
     ) -> Result<Tensor<B, 2>, MixtralError> {
         let mut hidden = self.embedded(tokens)?;
         cache.check(&self.config, tokens.len())?;
         let len = tokens[0].len();
         watch(&hidden, None);
         let past = cache.len();
-        let angles = self.rope.angles(past..past + len, &self.device);
-        let sequences = Sequences { batch: tokens.len(), angles: &angles, pruning: self.pruning.as_ref() };
-        for (l, layer) in self.layers.iter().enumerate() {
-            let output = layer.forward(l, hidden, &sequences, cache.layer(l), activations);
+        let mut angles = self.rope.angles(past..past + len, &self.places.first);
+        for (l, (layer, device)) in self.layers.iter().zip(&self.places.layers).enumerate() {
+            if hidden.device() != *device {
+                (hidden, angles) = (hidden.to_device(device), angles.to_device(device));
+            }
+            let sequences =
+                Sequences { batch: tokens.len(), angles: &angles, pruning: self.pruning.as_ref() };
+            let output = layer.forward(l, hidden, &sequences, cache.layer(l));
             hidden = output.hidden;
             watch(&hidden, Some(&output.router_logits));
         }
@@ -144,7 +176,7 @@ impl<B: PackedOps> Mixtral<B> {
     /// The embedded tokens of all sequences, `[batch · len, hidden]`.
     pub(crate) fn embedded(&self, tokens: &[&[u32]]) -> Result<Tensor<B, 2>, MixtralError> {
         let ids = check_tokens(tokens, self.config.vocab_size)?;
-        Ok(embed::<B>(&self.embed_tokens, &ids))
+        Ok(embed::<B>(&self.embed_tokens, &ids, &self.places.first))
     }
 
     /// Bytes of the weights that every token reads: projections of attention, gates and head.
@@ -155,16 +187,16 @@ impl<B: PackedOps> Mixtral<B> {
 
     /// Logits of the residual stream of all tokens of a batch.
     pub(crate) fn logits(&self, hidden: Tensor<B, 2>, batch: usize) -> Tensor<B, 3> {
-        let logits = self.lm_head.forward(self.norm.forward(hidden));
+        let logits = self.lm_head.forward(self.norm.forward(hidden.to_device(&self.places.last)));
         let [rows, vocab] = logits.dims();
         logits.reshape([batch, rows / batch, vocab])
     }
 }
 
 /// Rows of the embedding for token ids.
-pub(crate) fn embed<B: PackedOps>(table: &B::Dense, ids: &[u32]) -> Tensor<B, 2> {
+pub(crate) fn embed<B: PackedOps>(table: &B::Dense, ids: &[u32], device: &B::Device) -> Tensor<B, 2> {
     let rows: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
-    dense_rows(table, &rows)
+    dense_rows(table, &rows, device)
 }
 
 /// All ids in a row, checked.

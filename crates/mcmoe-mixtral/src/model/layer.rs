@@ -1,12 +1,12 @@
 //! One decoder layer.
 
 use burn::tensor::Tensor;
-use mcmoe_tensor_kernels::PackedOps;
+use mcmoe_tensor_kernels::{PackedOps, RouteRule, protect, route};
 
 use super::attention::Attended;
 use super::cache::LayerCache;
 use super::rope::Angles;
-use super::{Activations, Attention, Expert, MoeBlock, Pruning, RmsNorm, to_host};
+use super::{Attention, MoeBlock, Pruning, RmsNorm};
 
 /// A decoder layer: attention, then experts, each around the residual stream.
 #[derive(Clone, Debug)]
@@ -34,7 +34,8 @@ pub struct Sequences<'a, B: PackedOps> {
 /// What a layer leaves behind besides its output.
 pub(crate) struct LayerOutput<B: PackedOps> {
     pub(crate) hidden: Tensor<B, 2>,
-    pub(crate) router_logits: Vec<f32>,
+    /// `[tokens, experts]`.
+    pub(crate) router_logits: Tensor<B, 2>,
 }
 
 impl<B: PackedOps> DecoderLayer<B> {
@@ -45,7 +46,6 @@ impl<B: PackedOps> DecoderLayer<B> {
         hidden: Tensor<B, 2>,
         sequences: &Sequences<'_, B>,
         cache: &mut LayerCache<B>,
-        activations: &mut Activations,
     ) -> LayerOutput<B> {
         let len = hidden.dims()[0] / sequences.batch;
         let needs_importance = sequences.pruning.is_some_and(|pruning| pruning.needs_importance(len));
@@ -54,14 +54,12 @@ impl<B: PackedOps> DecoderLayer<B> {
 
         let x = self.post_attention_norm.forward(hidden.clone());
         let router_logits = self.moe.router.logits(x.clone());
-        let mut routing = self.moe.routing(&router_logits);
-        if let Some(pruning) = sequences.pruning {
-            let protected =
-                if needs_importance { protected(pruning, &x, &attended.received) } else { vec![] };
-            pruning.apply(layer, &mut routing, &protected);
-        }
-        activations.count(&routing, self.moe.experts.iter().map(Expert::bytes));
-        let hidden = hidden + self.moe.forward(&x, &routing);
+        let top_k = self.moe.router.top_k;
+        let rule = sequences.pruning.map_or(RouteRule::new(top_k), |pruning| pruning.rule(layer, top_k));
+        let count = sequences.pruning.map_or(0, |pruning| pruning.protected(len));
+        let protected = attended.received.map(|received| protect(x.clone(), received, count));
+        let routes = route(router_logits.clone(), rule, protected, &mut cache.tally);
+        let hidden = hidden + self.moe.forward(&x, &routes);
         LayerOutput { hidden, router_logits }
     }
 
@@ -73,7 +71,7 @@ impl<B: PackedOps> DecoderLayer<B> {
         angles: &Angles<B>,
     ) -> LayerOutput<B> {
         let sequences = Sequences { batch: 1, angles, pruning: None };
-        self.forward(layer, hidden, &sequences, &mut LayerCache::empty(), &mut Activations::default())
+        self.forward(layer, hidden, &sequences, &mut LayerCache::empty())
     }
 
     /// Attention up to `o_proj`.
@@ -87,12 +85,4 @@ impl<B: PackedOps> DecoderLayer<B> {
         let x = self.input_norm.forward(hidden);
         self.attention.attend(&x, sequences.batch, sequences.angles, cache, column_sums)
     }
-}
-
-/// Marks the protected tokens of every sequence; `x` is the input of the experts.
-fn protected<B: PackedOps>(pruning: &Pruning, x: &Tensor<B, 2>, received: &[Vec<f32>]) -> Vec<bool> {
-    let norms = to_host(x.clone().abs().sum_dim(1));
-    let len = norms.len() / received.len();
-    let sequences = norms.chunks_exact(len).zip(received);
-    sequences.flat_map(|(norms, received)| pruning.protected(norms, received)).collect()
 }

@@ -74,4 +74,12 @@ impl<B: PackedOps> Linear<B> {
             _ => None,
         }
     }
+
+    /// The packed weight, if it is one, to be moved.
+    pub(crate) const fn as_packed_mut(&mut self) -> Option<&mut B::Packed> {
+        match self {
+            Self::Packed(weight) => Some(weight),
+            _ => None,
+        }
+    }
 }

@@ -3,7 +3,9 @@
 use mcmoe_quant::{Backend, Coding, KernelError, PackedShape, Precision, store};
 use mcmoe_tensor_kernels::PackedOps;
 
-use super::{Attention, DecoderLayer, Expert, Linear, Mixtral, MoeBlock, RmsNorm, Rope, Router, from_host};
+use super::{
+    Attention, DecoderLayer, Expert, Linear, Mixtral, MoeBlock, Places, RmsNorm, Rope, Router, from_host,
+};
 use crate::checkpoint::Checkpoint;
 use crate::{MixtralConfig, MixtralError};
 
@@ -99,30 +101,42 @@ impl WeightSource<'_> {
     /// # Errors
     /// Those of [`Checkpoint::read_f32`] and, for packed layers, [`MixtralError::Packed`].
     pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
-        let layers = (0..self.config.num_hidden_layers).map(|l| self.layer(l, device));
+        self.model_on(std::slice::from_ref(device))
+    }
+
+    /// Loads the whole model, its layers spread over `devices` in order.
+    ///
+    /// # Errors
+    /// As [`WeightSource::model`].
+    ///
+    /// # Panics
+    /// If there is no device.
+    pub fn model_on<B: PackedOps>(&self, devices: &[B::Device]) -> Result<Mixtral<B>, MixtralError> {
+        let places = Places::<B>::spread(devices, self.config.num_hidden_layers);
+        let layers = places.layers.iter().enumerate().map(|(l, device)| self.layer(l, device));
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Mixtral { layers, ..self.ends(device)? })
+        Ok(Mixtral { layers, ..self.ends(places)? })
     }
 
     /// The model without its layers: what comes before them and after them.
-    pub(crate) fn ends<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+    pub(crate) fn ends<B: PackedOps>(&self, places: Places<B>) -> Result<Mixtral<B>, MixtralError> {
         check_kernels()?;
         let config = self.config;
-        let embed_tokens = self.embedding::<B>(device)?;
-        let lm_head = if config.tie_word_embeddings {
-            Linear::Stored(embed_tokens.clone())
-        } else {
-            Linear::Stored(self.table::<B>(names::HEAD, device)?)
+        let embed_tokens = self.embedding::<B>(&places.first)?;
+        let lm_head = match (config.tie_word_embeddings, places.first == places.last) {
+            (true, true) => embed_tokens.clone(),
+            (true, false) => self.embedding::<B>(&places.last)?,
+            (false, _) => self.table::<B>(names::HEAD, &places.last)?,
         };
         Ok(Mixtral {
             config: config.clone(),
             embed_tokens,
             layers: vec![],
-            norm: self.norm(names::NORM, device)?,
-            lm_head,
+            norm: self.norm(names::NORM, &places.last)?,
+            lm_head: Linear::Stored(lm_head),
             rope: self.rope(),
             pruning: None,
-            device: device.clone(),
+            places,
         })
     }
 
@@ -149,7 +163,7 @@ impl WeightSource<'_> {
     pub fn layer<B: PackedOps>(&self, l: usize, device: &B::Device) -> Result<DecoderLayer<B>, MixtralError> {
         let mut layer = self.frame::<B>(l, device)?;
         let experts = (0..self.config.num_local_experts).map(|e| self.expert(l, e, device));
-        layer.moe.experts = experts.collect::<Result<_, _>>()?;
+        layer.moe = MoeBlock::new(layer.moe.router, experts.collect::<Result<_, _>>()?, device);
         Ok(layer)
     }
 
@@ -178,7 +192,7 @@ impl WeightSource<'_> {
             input_norm: self.norm(&names::input_norm(l), device)?,
             attention: Attention::new(projections, config),
             post_attention_norm: self.norm(&names::post_attention_norm(l), device)?,
-            moe: MoeBlock { router: Router { gate, top_k: config.num_experts_per_tok }, experts: vec![] },
+            moe: MoeBlock::new(Router { gate, top_k: config.num_experts_per_tok }, vec![], device),
         })
     }
 

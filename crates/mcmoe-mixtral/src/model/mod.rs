@@ -25,7 +25,7 @@ pub(crate) use cache::LayerCache;
 pub use expert::Expert;
 pub(crate) use expert::gated;
 pub use forward::{Mixtral, Trace};
-pub(crate) use forward::{check_tokens, embed};
+pub(crate) use forward::{Places, check_tokens, embed};
 pub use layer::{DecoderLayer, Sequences};
 pub use linear::Linear;
 pub use load::{LayerWidths, Packing, WeightSource, names};
@@ -35,10 +35,11 @@ pub(crate) use moe::Picked;
 pub use norm::RmsNorm;
 pub use pruning::{Activations, Pruning};
 pub use rope::{Angles, Rope};
-pub use router::{Router, Routing};
+pub use router::Router;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+pub use mcmoe_tensor_kernels::Routing;
 
 /// A tensor's elements on the host, row-major.
 pub(crate) fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {

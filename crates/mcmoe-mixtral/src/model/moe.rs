@@ -2,9 +2,9 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use mcmoe_tensor_kernels::{ExpertWork, PackedOps, packed_experts};
+use mcmoe_tensor_kernels::{PackedOps, packed_experts};
 
-use super::{Expert, Router, Routing, from_host};
+use super::{Expert, Router, from_host};
 
 /// Router and experts of one layer.
 #[derive(Clone, Debug)]
@@ -13,35 +13,35 @@ pub struct MoeBlock<B: PackedOps> {
     pub router: Router<B>,
     /// All experts of the layer.
     pub experts: Vec<Expert<B>>,
+    /// The experts as one piece of work, if all are packed.
+    together: Option<B::Experts>,
 }
 
 impl<B: PackedOps> MoeBlock<B> {
-    /// The choice that follows from router logits, `[tokens, experts]`.
-    pub fn routing(&self, logits: &[f32]) -> Routing {
-        Routing::from_logits(logits, self.experts.len(), self.router.top_k)
+    /// A block of these experts; packed ones are put together.
+    pub fn new(router: Router<B>, mut experts: Vec<Expert<B>>, device: &B::Device) -> Self {
+        let packed = experts.iter_mut().map(|expert| {
+            let Expert { w1, w2, w3 } = expert;
+            Some([w1.as_packed_mut()?, w3.as_packed_mut()?, w2.as_packed_mut()?])
+        });
+        let packed: Option<Vec<_>> = packed.collect();
+        let together = packed.filter(|packed| !packed.is_empty());
+        let together = together.and_then(|mut packed| B::experts_from(&mut packed, device));
+        Self { router, experts, together }
     }
 
     /// The weighted sum of the chosen experts' outputs. Experts that no token needs do no work.
-    pub fn forward(&self, x: &Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
-        self.packed(x, routing).unwrap_or_else(|| self.one_by_one(x, routing))
+    pub fn forward(&self, x: &Tensor<B, 2>, routes: &B::Routes) -> Tensor<B, 2> {
+        match &self.together {
+            Some(together) => packed_experts(x.clone(), together, routes),
+            None => self.one_by_one(x, routes),
+        }
     }
 
-    /// All chosen experts as one piece of work, if all are packed.
-    fn packed(&self, x: &Tensor<B, 2>, routing: &Routing) -> Option<Tensor<B, 2>> {
-        let assigned: Vec<(Vec<usize>, Vec<f32>)> =
-            (0..self.experts.len()).map(|e| routing.assigned(e)).collect();
-        let work = self.experts.iter().zip(&assigned).filter(|(_, (tokens, _))| !tokens.is_empty());
-        let work = work.map(|(expert, (tokens, weights))| {
-            let (gate, up, down) = (expert.w1.as_packed()?, expert.w3.as_packed()?, expert.w2.as_packed()?);
-            Some(ExpertWork { gate, up, down, tokens, weights })
-        });
-        Some(packed_experts(x.clone(), &work.collect::<Option<Vec<_>>>()?))
-    }
-
-    fn one_by_one(&self, x: &Tensor<B, 2>, routing: &Routing) -> Tensor<B, 2> {
+    fn one_by_one(&self, x: &Tensor<B, 2>, routes: &B::Routes) -> Tensor<B, 2> {
         let mut output = x.zeros_like();
-        for (e, expert) in self.experts.iter().enumerate() {
-            let (tokens, weights) = routing.assigned(e);
+        let assigned = B::assigned(routes, self.experts.len());
+        for (expert, (tokens, weights)) in self.experts.iter().zip(assigned) {
             if let Some(picked) = Picked::new(&tokens, x) {
                 let weights = from_host(weights, [tokens.len(), 1], &x.device());
                 let y = expert.forward(picked.inputs.clone());

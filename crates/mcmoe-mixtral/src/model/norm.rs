@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use mcmoe_tensor_kernels::{PackedOps, rms_norm};
 
 /// `x / sqrt(mean(x²) + ε) · w`, feature by feature.
 #[derive(Clone, Debug)]
@@ -20,11 +21,11 @@ impl<B: Backend> RmsNorm<B> {
     pub(crate) const fn weight(&self) -> &Tensor<B, 1> {
         &self.weight
     }
+}
 
+impl<B: PackedOps> RmsNorm<B> {
     /// Normalises every token of `x`, `[tokens, features]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mean_square = (x.clone() * x.clone()).mean_dim(1);
-        let rms = (mean_square + self.eps).sqrt();
-        x / rms * self.weight.clone().unsqueeze()
+        rms_norm(x, self.weight.clone(), self.eps)
     }
 }

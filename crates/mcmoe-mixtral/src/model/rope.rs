@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use mcmoe_tensor_kernels::{PackedOps, plain, rotate_heads};
 
 use super::from_host;
 
@@ -47,14 +48,22 @@ impl<B: Backend> Rope<B> {
 }
 
 impl<B: Backend> Angles<B> {
-    /// Rotates `x`, `[batch, heads, positions, head_dim]`.
-    pub fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, heads, positions, width] = x.dims();
-        let half = width / 2;
-        let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
-        let turned = Tensor::cat(vec![second.neg(), first], 3);
-        let rows = [batch * heads, positions * width];
-        let rotated = x.reshape(rows) * self.cos.clone() + turned.reshape(rows) * self.sin.clone();
-        rotated.reshape([batch, heads, positions, width])
+    /// Splits `x`, `[batch · len, heads · head_dim]`, into heads, `[batch, heads, len, head_dim]`, and rotates
+    /// them.
+    pub fn rotate(&self, x: Tensor<B, 2>, batch: usize, heads: usize) -> Tensor<B, 4>
+    where
+        B: PackedOps,
+    {
+        rotate_heads(x, [self.cos.clone(), self.sin.clone()], [batch, heads])
+    }
+
+    /// As [`Angles::rotate`], with burn's own operators.
+    pub(crate) fn rotate_plain(&self, x: Tensor<B, 2>, batch: usize, heads: usize) -> Tensor<B, 4> {
+        plain::rotate_heads(plain::split_heads(x, batch, heads), &self.cos, &self.sin)
+    }
+
+    /// The same angles on another device.
+    pub(crate) fn to_device(&self, device: &B::Device) -> Self {
+        Self { cos: self.cos.clone().to_device(device), sin: self.sin.clone().to_device(device) }
     }
 }

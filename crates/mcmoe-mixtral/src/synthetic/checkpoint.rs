@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::bench::on_threads;
     use crate::folder::ModelFolder;
-    use crate::model::{Activations, Routing, to_host};
+    use crate::model::{Routing, to_host};
     use crate::synthetic::Shape;
     use crate::{CpuBackend, Silent, Tokenizer};
 
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(*folder.config(), small());
         let model = folder.model::<CpuBackend>(&Default::default()).unwrap();
         let tokens: Vec<u32> = (0..small().vocab_size as u32).collect();
-        let logits = model.forward(&[&tokens], &mut model.new_cache(), &mut Activations::default()).unwrap();
+        let logits = model.forward(&[&tokens], &mut model.new_cache()).unwrap();
         let logits = to_host(logits);
         let square = logits.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / logits.len() as f64;
         // A row of the head is 0.02 · √64 long.

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use crate::folder::MatrixInfo;
 use crate::model::{
-    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, Packing, RmsNorm, Rope, Router,
-    check_kernels, from_host,
+    Attention, DecoderLayer, Expert, LayerWidths, Linear, Mixtral, MoeBlock, Packing, Places, RmsNorm, Rope,
+    Router, check_kernels, from_host,
 };
 use crate::random::Xorshift;
 use crate::{MixtralConfig, MixtralError};
@@ -88,27 +88,33 @@ impl Synthetic {
         (0..layers).map(of_layer).collect()
     }
 
-    /// The model, its weights in memory.
+    /// The model, its weights in memory, its layers spread over `devices` in order.
     ///
     /// # Errors
     /// Those of [`Synthetic::widths`].
-    pub fn model<B: PackedOps>(&self, device: &B::Device) -> Result<Mixtral<B>, MixtralError> {
+    ///
+    /// # Panics
+    /// If there is no device.
+    pub fn model_on<B: PackedOps>(&self, devices: &[B::Device]) -> Result<Mixtral<B>, MixtralError> {
         check_kernels()?;
         let config = &self.config;
         let widths = self.widths()?;
-        let layers = widths.iter().enumerate().map(|(l, widths)| self.layer(l, widths, device));
+        let places = Places::<B>::spread(devices, widths.len());
+        let layers = widths.iter().zip(&places.layers).enumerate();
+        let layers = layers.map(|(l, (widths, device))| self.layer(l, widths, device));
         let layers = layers.collect::<Result<_, _>>()?;
-        let table = |exponent, seed| B::dense_from(random_table(config, exponent, seed), device);
+        let table = |exponent, seed, device| B::dense_from(random_table(config, exponent, seed), device);
+        // Logits of unit size: a row of the head is as long as 1 / √hidden makes it.
+        let head = (config.hidden_size as f32).sqrt().log2() as u16;
         Ok(Mixtral {
             config: config.clone(),
-            embed_tokens: table(0, 1),
+            embed_tokens: table(0, 1, &places.first),
             layers,
-            norm: ones(config, device),
-            // Logits of unit size: a row of the head is as long as 1 / √hidden makes it.
-            lm_head: Linear::Stored(table((config.hidden_size as f32).sqrt().log2() as u16, 2)),
+            norm: ones(config, &places.last),
+            lm_head: Linear::Stored(table(head, 2, &places.last)),
             rope: Rope::new(config.head_dim, config.rope_theta),
             pruning: None,
-            device: device.clone(),
+            places,
         })
     }
 
@@ -135,7 +141,7 @@ impl Synthetic {
             input_norm: ones(config, device),
             attention,
             post_attention_norm: ones(config, device),
-            moe: MoeBlock { router: Router { gate, top_k: config.num_experts_per_tok }, experts },
+            moe: MoeBlock::new(Router { gate, top_k: config.num_experts_per_tok }, experts, device),
         })
     }
 }
@@ -170,7 +176,7 @@ fn random_table(config: &MixtralConfig, exponent: u16, seed: u64) -> DenseMatrix
 mod tests {
     use super::*;
     use crate::CpuBackend;
-    use crate::model::{Activations, to_host};
+    use crate::model::to_host;
     use crate::synthetic::Shape;
 
     /// Two layers of a model small enough for a test.
@@ -199,12 +205,12 @@ mod tests {
 
     #[test]
     fn logits_are_of_unit_size() {
-        let model = small().model::<CpuBackend>(&Default::default()).unwrap();
+        let model = small().model_on::<CpuBackend>(&[Default::default()]).unwrap();
         let tokens: Vec<u32> = (0..40).collect();
-        let mut activations = Activations::default();
-        let logits = to_host(model.forward(&[&tokens], &mut model.new_cache(), &mut activations).unwrap());
+        let mut cache = model.new_cache();
+        let logits = to_host(model.forward(&[&tokens], &mut cache).unwrap());
         let square = logits.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / logits.len() as f64;
         assert!((0.1..10.0).contains(&square), "{square}");
-        assert_eq!(activations.total, 2 * 2 * 40);
+        assert_eq!(model.take_activations(&mut cache).total, 2 * 2 * 40);
     }
 }

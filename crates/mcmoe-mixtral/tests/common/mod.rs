@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use mcmoe_mixtral::folder::ModelFolder;
-use mcmoe_mixtral::model::{Activations, Mixtral};
+use mcmoe_mixtral::model::Mixtral;
 use mcmoe_mixtral::{CpuBackend, Precision, Tokenizer};
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ pub(crate) fn load(dir: &Path) -> Mixtral<CpuBackend> {
 
 /// The model in `dir`, on the CPU.
 pub(crate) fn load_with(dir: &Path, precision: Precision) -> Mixtral<CpuBackend> {
-    ModelFolder::open(dir).unwrap().model_with(precision, &Default::default()).unwrap()
+    ModelFolder::open(dir).unwrap().model_with(precision, &[Default::default()]).unwrap()
 }
 
 /// `len` tokens of the demo model's evaluation text, from token `start` on.
@@ -68,8 +68,7 @@ pub(crate) fn host<const D: usize>(tensor: Tensor<CpuBackend, D>) -> Vec<f32> {
 
 /// Logits of all tokens of a batch, on a fresh cache.
 pub(crate) fn logits(model: &Mixtral<CpuBackend>, rows: &[&[u32]]) -> Vec<f32> {
-    let mut activations = Activations::default();
-    host(model.forward(rows, &mut model.new_cache(), &mut activations).unwrap())
+    host(model.forward(rows, &mut model.new_cache()).unwrap())
 }
 
 /// The largest absolute difference of two lists of equal length.

@@ -5,7 +5,7 @@ use std::path::Path;
 use mcmoe_mixtral::checkpoint::Checkpoint;
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::inspect::inspect;
-use mcmoe_mixtral::model::{Activations, Mixtral};
+use mcmoe_mixtral::model::Mixtral;
 use mcmoe_mixtral::{CpuBackend, MixtralConfig, Silent};
 use proptest::sample::select;
 
@@ -117,9 +117,9 @@ fn look_at(checkpoint: &Checkpoint) {
 
 /// A prompt and a token after it: weights of any bytes may give any numbers.
 fn run(model: &Mixtral<CpuBackend>) {
-    let (mut cache, mut activations) = (model.new_cache(), Activations::default());
+    let mut cache = model.new_cache();
     let rows: [&[u32]; 2] = [&[0, 1, 2], &[3]];
     for row in rows {
-        answer(model.forward(&[row], &mut cache, &mut activations));
+        answer(model.forward(&[row], &mut cache));
     }
 }

@@ -66,6 +66,16 @@ impl DenseMatrix {
         self.cols
     }
 
+    /// The type of its elements.
+    pub const fn dtype(&self) -> DenseType {
+        self.dtype
+    }
+
+    /// Its elements, row-major, little-endian.
+    pub const fn bytes(&self) -> &SharedBytes {
+        &self.bytes
+    }
+
     /// Bytes of the matrix.
     pub fn total_bytes(&self) -> usize {
         self.bytes.len()

@@ -13,14 +13,14 @@ use crate::{KernelError, PackedMatrix, Precision};
 const TOKENS_AT_ONCE: usize = 1024;
 
 /// One expert and the tokens that were routed to it.
-#[derive(Debug)]
-pub struct ExpertWork<'a, W = PackedMatrix> {
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertWork<'a> {
     /// `[inner, hidden]`; its output goes through SiLU.
-    pub gate: &'a W,
+    pub gate: &'a PackedMatrix,
     /// `[inner, hidden]`.
-    pub up: &'a W,
+    pub up: &'a PackedMatrix,
     /// `[hidden, inner]`.
-    pub down: &'a W,
+    pub down: &'a PackedMatrix,
     /// Rows of the batch that the expert works on, in any order, each once.
     pub tokens: &'a [usize],
     /// The expert's share in the output of each.
@@ -86,14 +86,6 @@ impl Backend {
         }
     }
 }
-
-impl<W> Clone for ExpertWork<'_, W> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<W> Copy for ExpertWork<'_, W> {}
 
 impl ExpertWork<'_> {
     fn check(&self, tokens: usize, hidden: usize) -> Result<(), KernelError> {

@@ -129,7 +129,7 @@ const fn index(code: &Code, window: usize) -> usize {
 
 /// The levels of a rate by index, for weights at even and at odd positions, and what each of the older bits
 /// flips, for kernels that fold by themselves.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", feature = "gpu"))]
 pub(crate) const fn folded(rate: TrellisRate) -> ([&'static Table; 2], &'static [u8; WINDOW - INDEX]) {
     let Code { levels, older, .. } = &CODES[rate.index()];
     ([&levels[0], &levels[levels.len() - 1]], older)

@@ -32,7 +32,7 @@ pub(crate) mod search;
 mod stream;
 
 pub(crate) use code::levels;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", feature = "gpu"))]
 pub(crate) use code::{INDEX, folded};
 pub use rate::TrellisRate;
 pub use search::{TrellisMemory, TrellisPath, TrellisSearch};

@@ -4,10 +4,10 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, silu};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use mcmoe_tensor_kernels::PackedOps;
+use mcmoe_tensor_kernels::{PackedOps, plain};
 
 use crate::MixtralConfig;
-use crate::model::{Angles, DecoderLayer, Heads, Linear, Picked, RmsNorm, Routing, from_host, to_host};
+use crate::model::{Angles, DecoderLayer, Heads, Linear, Picked, Routing, from_host, to_host};
 
 /// What can be tuned of a layer.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl<B: Backend> Block<B> {
     }
 
     fn normalised(&self, x: Tensor<B, 2>, weight: &Tensor<B, 2>) -> Tensor<B, 2> {
-        RmsNorm::new(weight.clone().squeeze_dim(0), self.eps).forward(x)
+        plain::rms_norm(x, weight.clone().squeeze_dim(0), self.eps)
     }
 }
 

@@ -7,7 +7,7 @@ use mcmoe_tensor_kernels::PackedOps;
 use rayon::prelude::*;
 
 use crate::MixtralError;
-use crate::model::{Angles, WeightSource, embed, from_host};
+use crate::model::{Angles, WeightSource, embed};
 
 /// The residual stream of some samples before a layer of the 16-bit model, in memory.
 pub(super) struct Reference<'a, B: PackedOps> {
@@ -34,7 +34,7 @@ impl<'a, B: PackedOps> Reference<'a, B> {
         device: &B::Device,
     ) -> Result<Self, MixtralError> {
         let table = source.embedding::<B>(device)?;
-        let hidden = samples.iter().map(|sample| embed::<B>(&table, sample)).collect();
+        let hidden = samples.iter().map(|sample| embed::<B>(&table, sample, device)).collect();
         let len = samples.first().map_or(0, |sample| sample.len());
         Ok(Self { source, angles: source.rope().angles(0..len, device), len, hidden, device: device.clone() })
     }
@@ -47,11 +47,9 @@ impl<'a, B: PackedOps> Reference<'a, B> {
     /// Takes the samples through layer `l`.
     pub(super) fn advance(&mut self, l: usize) -> Result<Vec<Passed<B>>, MixtralError> {
         let layer = self.source.layer::<B>(l, &self.device)?;
-        let experts = self.source.config.num_local_experts;
         let pass = |hidden: &Tensor<B, 2>| {
             let passed = layer.forward_alone(l, hidden.clone(), &self.angles);
-            let logits = from_host(passed.router_logits, [hidden.dims()[0], experts], &self.device);
-            Passed { output: passed.hidden, log_router: log_softmax(logits, 1) }
+            Passed { output: passed.hidden, log_router: log_softmax(passed.router_logits, 1) }
         };
         let passed: Vec<Passed<B>> = self.hidden.par_iter().map(pass).collect();
         self.hidden = passed.iter().map(|passed| passed.output.clone()).collect();

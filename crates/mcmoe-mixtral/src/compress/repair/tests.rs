@@ -43,7 +43,7 @@ fn layer(seed: u64) -> DecoderLayer<B> {
         input_norm: norm(),
         attention: Attention::new(projections, &config()),
         post_attention_norm: norm(),
-        moe: MoeBlock { router: Router { gate, top_k: 2 }, experts },
+        moe: MoeBlock::new(Router { gate, top_k: 2 }, experts, &Default::default()),
     }
 }
 
@@ -53,8 +53,7 @@ fn samples(layer: &DecoderLayer<B>, count: u64) -> Vec<Sample<B>> {
     let sample = |seed| {
         let hidden = random(&mut Xorshift::new(seed), [LEN, 32], 0.0, 2.0);
         let passed = layer.forward_alone(0, hidden.clone(), &angles);
-        let logits = from_host(passed.router_logits, [LEN, 4], &Default::default());
-        let log_router = burn::tensor::activation::log_softmax(logits, 1);
+        let log_router = burn::tensor::activation::log_softmax(passed.router_logits, 1);
         Sample { hidden, output: passed.hidden, log_router }
     };
     (100..100 + count).map(sample).collect()

@@ -1,122 +1,13 @@
-//! The burn backend extension: packed and 16-bit products on burn tensors.
+//! The CPU's kernels on the tensors of burn's CPU backend.
 
-use std::fmt::Debug;
 use std::ops::Range;
 
-use burn::tensor::backend::Backend as BurnBackend;
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use burn::tensor::TensorData;
 use burn_flex::{Flex, FlexTensor};
 
+use super::{PackedOps, tensor};
+use crate::routing::{RouteCounts, RouteRule, Routing, protected};
 use crate::{Backend, DecodeAttention, DenseMatrix, ExpertWork, PackedMatrix, Precision};
-
-/// What a burn backend needs so that models can run on packed weights.
-///
-/// Inputs are `f32`. Operations panic as burn's own operators do, when shapes do not match.
-pub trait PackedOps: BurnBackend {
-    /// A packed matrix where the backend's kernels can read it, with the precision of its inputs.
-    type Packed: Clone + Send + Sync + Debug + 'static;
-
-    /// A matrix that is not packed where the backend's kernels can read it.
-    type Dense: Clone + Send + Sync + Debug + 'static;
-
-    /// Brings a packed matrix to `device`. On the CPU this copies nothing.
-    fn packed_from(matrix: PackedMatrix, precision: Precision, device: &Self::Device) -> Self::Packed;
-
-    /// Brings a matrix that is not packed to `device`. On the CPU this copies nothing.
-    fn dense_from(matrix: DenseMatrix, device: &Self::Device) -> Self::Dense;
-
-    /// Bytes of a packed matrix.
-    fn packed_bytes(weight: &Self::Packed) -> usize;
-
-    /// Bytes of a matrix that is not packed.
-    fn dense_bytes(weight: &Self::Dense) -> usize;
-
-    /// `x Wᵀ`, `[tokens, rows]`, for each of `weights` at once; `x` is `[tokens, cols]`. The first
-    /// weight's precision is that of all.
-    fn packed_linear(x: FloatTensor<Self>, weights: &[&Self::Packed]) -> Vec<FloatTensor<Self>>;
-
-    /// `x Wᵀ`, `[tokens, rows]`; `x` is `[tokens, cols]`.
-    fn dense_linear(x: FloatTensor<Self>, weight: &Self::Dense) -> FloatTensor<Self>;
-
-    /// Rows of a matrix, `[rows, cols]`.
-    fn dense_rows(weight: &Self::Dense, rows: &[usize]) -> FloatTensor<Self>;
-
-    /// Writes `new`, `[batch, heads, added, width]`, to the positions from `start` on of a contiguous
-    /// `buffer`, `[batch, heads, capacity, width]`: in place if nobody else holds it.
-    fn write_positions(buffer: FloatTensor<Self>, start: usize, new: FloatTensor<Self>) -> FloatTensor<Self>;
-
-    /// Attention of one new token a sequence, `[batch, heads, 1, head_dim]` like `queries`, over the
-    /// positions `seen` of caches `[batch, kv_heads, capacity, head_dim]`.
-    fn decode_attention(
-        queries: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        seen: Range<usize>,
-    ) -> FloatTensor<Self>;
-
-    /// The output of a block of experts, `[tokens, hidden]` like `x` ([`Backend::experts`]). The first
-    /// gate's precision is that of all.
-    fn packed_experts(x: FloatTensor<Self>, work: &[ExpertWork<'_, Self::Packed>]) -> FloatTensor<Self>;
-}
-
-/// `x Wᵀ` for each of `weights` on burn tensors: `x` is `[tokens, cols]`, results are `[tokens, rows]`.
-///
-/// # Panics
-/// When `x`'s second dimension is not the number of columns of a weight.
-pub fn packed_linear<B: PackedOps>(x: Tensor<B, 2>, weights: &[&B::Packed]) -> Vec<Tensor<B, 2>> {
-    B::packed_linear(x.into_primitive().tensor(), weights).into_iter().map(tensor).collect()
-}
-
-/// `x Wᵀ` on burn tensors for a matrix that is not packed.
-///
-/// # Panics
-/// As [`packed_linear`].
-pub fn dense_linear<B: PackedOps>(x: Tensor<B, 2>, weight: &B::Dense) -> Tensor<B, 2> {
-    tensor(B::dense_linear(x.into_primitive().tensor(), weight))
-}
-
-/// Rows of a matrix as a burn tensor, `[rows, cols]`.
-///
-/// # Panics
-/// If there is no such row.
-pub fn dense_rows<B: PackedOps>(weight: &B::Dense, rows: &[usize]) -> Tensor<B, 2> {
-    tensor(B::dense_rows(weight, rows))
-}
-
-/// The output of a block of experts on burn tensors, `[tokens, hidden]` like `x`.
-///
-/// # Panics
-/// When the shapes of the experts do not fit together or to `x`.
-pub fn packed_experts<B: PackedOps>(x: Tensor<B, 2>, work: &[ExpertWork<'_, B::Packed>]) -> Tensor<B, 2> {
-    tensor(B::packed_experts(x.into_primitive().tensor(), work))
-}
-
-/// Writes positions of a buffer of burn tensors ([`PackedOps::write_positions`]).
-///
-/// # Panics
-/// When the shapes do not match.
-pub fn write_positions<B: PackedOps>(buffer: Tensor<B, 4>, start: usize, new: Tensor<B, 4>) -> Tensor<B, 4> {
-    let (buffer, new) = (buffer.into_primitive().tensor(), new.into_primitive().tensor());
-    tensor(B::write_positions(buffer, start, new))
-}
-
-/// Attention of a decode step on burn tensors ([`PackedOps::decode_attention`]).
-///
-/// # Panics
-/// When the shapes do not match.
-pub fn decode_attention<B: PackedOps>(
-    queries: Tensor<B, 4>,
-    [keys, values]: [Tensor<B, 4>; 2],
-    seen: Range<usize>,
-) -> Tensor<B, 4> {
-    let primitive = |tensor: Tensor<B, 4>| tensor.into_primitive().tensor();
-    tensor(B::decode_attention(primitive(queries), primitive(keys), primitive(values), seen))
-}
-
-fn tensor<B: BurnBackend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
-}
 
 /// A packed matrix on the CPU with the precision of its inputs.
 #[derive(Clone, Debug)]
@@ -125,9 +16,15 @@ pub struct CpuPacked {
     precision: Precision,
 }
 
+/// An expert's gate, up and down projection on the CPU.
+pub type CpuExpert = [CpuPacked; 3];
+
 impl PackedOps for Flex {
     type Packed = CpuPacked;
     type Dense = DenseMatrix;
+    type Experts = Vec<CpuExpert>;
+    type Routes = Routing;
+    type Tally = RouteCounts;
 
     fn packed_from(matrix: PackedMatrix, precision: Precision, _device: &Self::Device) -> CpuPacked {
         CpuPacked { matrix, precision }
@@ -160,7 +57,7 @@ impl PackedOps for Flex {
         device(y, [tokens, weight.rows()])
     }
 
-    fn dense_rows(weight: &DenseMatrix, rows: &[usize]) -> FlexTensor {
+    fn dense_rows(weight: &DenseMatrix, rows: &[usize], _device: &Self::Device) -> FlexTensor {
         let values = rows.iter().flat_map(|&row| weight.row(row)).collect();
         device(values, [rows.len(), weight.cols()])
     }
@@ -205,12 +102,52 @@ impl PackedOps for Flex {
         device(backend().decode_attention(&step).expect("shapes that match"), shape)
     }
 
-    fn packed_experts(x: FlexTensor, work: &[ExpertWork<'_, CpuPacked>]) -> FlexTensor {
+    fn experts_from(experts: &mut [[&mut CpuPacked; 3]], _device: &Self::Device) -> Option<Vec<CpuExpert>> {
+        Some(experts.iter().map(|[gate, up, down]| [&**gate, up, down].map(CpuPacked::clone)).collect())
+    }
+
+    fn route(
+        logits: FlexTensor,
+        rule: RouteRule,
+        protected: Option<FlexTensor>,
+        tally: &mut RouteCounts,
+    ) -> Routing {
+        let (logits, [_, experts]) = host(&logits);
+        let mut routing = Routing::from_logits(slice(&logits), experts, rule.top_k);
+        if rule.threshold > 0.0 {
+            let protected = protected.map(|protected| protected.to_contiguous());
+            let protected = protected.iter().flat_map(|protected| slice(protected).iter());
+            routing.prune(rule.threshold, &protected.map(|&flag| flag > 0.0).collect::<Vec<_>>());
+        }
+        tally.add(&routing, experts);
+        routing
+    }
+
+    fn protect(x: FlexTensor, received: FlexTensor, count: usize) -> FlexTensor {
+        let norms = tensor::<Flex, 2>(x).abs().sum_dim(1).into_primitive().tensor();
+        let ((norms, [tokens, _]), (received, [_, len])) = (host(&norms), host(&received));
+        let sequences = slice(&norms).chunks_exact(len).zip(slice(&received).chunks_exact(len));
+        let protected = sequences.flat_map(|(norms, received)| protected(norms, received, count));
+        device(protected.map(|flag| f32::from(u8::from(flag))).collect(), [tokens])
+    }
+
+    fn assigned(routes: &Routing, experts: usize) -> Vec<(Vec<usize>, Vec<f32>)> {
+        (0..experts).map(|expert| routes.assigned(expert)).collect()
+    }
+
+    fn counts(tally: &RouteCounts) -> RouteCounts {
+        tally.clone()
+    }
+
+    fn packed_experts(x: FlexTensor, experts: &Vec<CpuExpert>, routes: &Routing) -> FlexTensor {
         let (x, [tokens, hidden]) = host(&x);
-        let precision = work.first().map(|expert| expert.gate.precision).unwrap_or_default();
-        let work: Vec<ExpertWork<'_>> = work
+        let precision = experts.first().map(|[gate, ..]| gate.precision).unwrap_or_default();
+        let assigned = Self::assigned(routes, experts.len());
+        let work: Vec<ExpertWork<'_>> = experts
             .iter()
-            .map(|&ExpertWork { gate, up, down, tokens, weights }| ExpertWork {
+            .zip(&assigned)
+            .filter(|(_, (tokens, _))| !tokens.is_empty())
+            .map(|([gate, up, down], (tokens, weights))| ExpertWork {
                 gate: &gate.matrix,
                 up: &up.matrix,
                 down: &down.matrix,
@@ -248,8 +185,13 @@ fn device<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
 mod tests {
     use half::f16;
 
+    use burn::tensor::Tensor;
+
     use super::*;
-    use crate::{BitWidth, DenseType, PackedShape};
+    use crate::{
+        BitWidth, DenseType, PackedShape, dense_linear, dense_rows, packed_experts, packed_linear, route,
+        write_positions,
+    };
 
     fn packed(rows: usize, cols: usize) -> PackedMatrix {
         let shape = PackedShape::new(rows, cols, BitWidth::B2, 32).unwrap();
@@ -289,7 +231,7 @@ mod tests {
         let matrix = DenseMatrix::new(2, 3, DenseType::Bf16, bytes.into()).unwrap();
         let weight = Flex::dense_from(matrix, &Default::default());
         assert_eq!(
-            values(dense_rows::<Flex>(&weight, &[1, 0, 1])),
+            values(dense_rows::<Flex>(&weight, &[1, 0, 1], &Default::default())),
             [4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
         );
         let x = Tensor::from_data(TensorData::new(vec![1.0_f32, 0.0, -1.0], [1, 3]), &Default::default());
@@ -315,15 +257,18 @@ mod tests {
     fn experts_run_on_tensors() {
         let device = Default::default();
         let on_device = |matrix| Flex::packed_from(matrix, Precision::F32, &device);
-        let [gate, up, down] = [packed(8, 16), packed(8, 16), packed(16, 8)].map(on_device);
-        let work = ExpertWork { gate: &gate, up: &up, down: &down, tokens: &[1], weights: &[0.5] };
+        let [mut gate, mut up, mut down] = [packed(8, 16), packed(8, 16), packed(16, 8)].map(on_device);
+        let experts = Flex::experts_from(&mut [[&mut gate, &mut up, &mut down]], &device).unwrap();
         let x = random_tensor([2, 16]);
-        let found = values(packed_experts(x.clone(), &[work]));
+        let logits = Tensor::<Flex, 2>::zeros([2, 1], &device);
+        let mut tally = RouteCounts::default();
+        let routes = route(logits, RouteRule::new(1), None, &mut tally);
+        assert_eq!((tally.activations, tally.passes), (2, vec![1]));
+        let found = values(packed_experts(x.clone(), &experts, &routes));
         let [g, u] = [&gate, &up].map(|w| packed_linear(x.clone(), &[w]).remove(0));
         let gated = burn::tensor::activation::silu(g) * u;
-        let expected = values(packed_linear(gated, &[&down]).remove(0) * 0.5);
-        assert_eq!(found[..16], [0.0; 16]);
-        for (found, expected) in found[16..].iter().zip(&expected[16..]) {
+        let expected = values(packed_linear(gated, &[&down]).remove(0));
+        for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() <= 1e-5 * expected.abs(), "{found} {expected}");
         }
     }

@@ -1,0 +1,569 @@
+//! [`PackedOps`] on the backends of CubeCL.
+
+use std::ops::Range;
+
+use burn::tensor::DType;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps as _};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+use cubecl::prelude::*;
+
+use super::code::Code;
+use super::launch::{arg, batch, contiguous, cubes, dims, empty, empty_of, grid, plane, raw};
+use super::matrices::{GpuDense, GpuExperts, GpuPacked, pieces, tile_words};
+use super::rotate::MOST;
+use super::routes::{GpuRoutes, GpuTally, RouteSize, assigned, counts};
+use super::{attention, dense, linear, rotate, route};
+use crate::burn_ops::PackedOps;
+use crate::routing::{RouteCounts, RouteRule};
+use crate::shape::TILE_ROWS;
+use crate::{DenseMatrix, PackedMatrix, PackedShape, Precision};
+
+/// Up to so many tokens are multiplied by packed weights; for more, these are made dense first.
+const FEW_TOKENS: usize = 16;
+
+impl<R, F, I, BT> PackedOps for CubeBackend<R, F, I, BT>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    type Packed = GpuPacked;
+    type Dense = GpuDense;
+    type Experts = GpuExperts;
+    type Routes = GpuRoutes<Self>;
+    type Tally = GpuTally<Self>;
+
+    fn packed_from(matrix: PackedMatrix, precision: Precision, device: &R::Device) -> GpuPacked {
+        GpuPacked::new(&matrix, precision, &R::client(device))
+    }
+
+    fn dense_from(matrix: DenseMatrix, device: &R::Device) -> GpuDense {
+        GpuDense::new(&matrix, &R::client(device))
+    }
+
+    fn packed_bytes(weight: &GpuPacked) -> usize {
+        weight.shape.total_bytes()
+    }
+
+    fn dense_bytes(weight: &GpuDense) -> usize {
+        weight.bytes()
+    }
+
+    fn experts_from(experts: &mut [[&mut GpuPacked; 3]], device: &R::Device) -> Option<GpuExperts> {
+        GpuExperts::gather(experts, &R::client(device))
+    }
+
+    fn packed_linear(x: FloatTensor<Self>, weights: &[&GpuPacked]) -> Vec<FloatTensor<Self>> {
+        let x = contiguous(x);
+        let mut ready: Option<(bool, CubeTensor<R>)> = None;
+        let product = |weight: &&GpuPacked| {
+            let rotated = weight.code().rotated();
+            let inputs = match ready.take() {
+                Some((like, inputs)) if like == rotated => inputs,
+                _ => prepare(&x, &weight.shape),
+            };
+            ready = Some((rotated, inputs.clone()));
+            if dims::<R, 2>(&x)[0] <= FEW_TOKENS {
+                few(&x, &inputs, weight)
+            } else {
+                many::<Self, R>(&x, inputs, weight)
+            }
+        };
+        weights.iter().map(product).collect()
+    }
+
+    fn dense_linear(x: FloatTensor<Self>, weight: &GpuDense) -> FloatTensor<Self> {
+        let x = contiguous(x);
+        let [tokens, cols] = dims(&x);
+        assert_eq!(cols, weight.cols, "columns of a dense matrix");
+        let y = empty(&x, [tokens, weight.rows]);
+        let batch = batch(tokens);
+        let (count, dim) = grid(weight.rows.div_ceil(dense::ROWS), tokens.div_ceil(batch));
+        // SAFETY: the matrix has its rows of whole words, inputs are as wide; the kernel writes no other
+        // tokens and rows than there are.
+        unsafe {
+            dense::linear::launch_unchecked::<R>(
+                &x.client,
+                count,
+                dim,
+                raw(&weight.elements, weight.bytes()),
+                arg(&x),
+                arg(&y),
+                weight.rows,
+                tokens,
+                weight.words(),
+                weight.dtype,
+                batch,
+                [x.dtype.into(), y.dtype.into()],
+            );
+        }
+        y
+    }
+
+    fn dense_rows(weight: &GpuDense, rows: &[usize], device: &R::Device) -> FloatTensor<Self> {
+        assert!(rows.iter().all(|&row| row < weight.rows), "no such row");
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let client = R::client(device);
+        let indices = client.create_from_slice(u32::as_bytes(&rows));
+        let y = Self::float_empty([rows.len(), weight.cols].into(), device, F::dtype().into());
+        let y = empty(&y, [rows.len(), weight.cols]);
+        let len = rows.len() * weight.words();
+        let (count, dim) = cubes(&client, len);
+        // SAFETY: all rows are there; the output has their columns.
+        unsafe {
+            dense::rows::launch_unchecked::<R>(
+                &client,
+                count,
+                dim,
+                raw(&weight.elements, weight.bytes()),
+                raw(&indices, 4 * rows.len()),
+                arg(&y),
+                len,
+                weight.words(),
+                weight.dtype,
+                y.dtype.into(),
+            );
+        }
+        y
+    }
+
+    fn write_positions(buffer: FloatTensor<Self>, start: usize, new: FloatTensor<Self>) -> FloatTensor<Self> {
+        let new = contiguous(new);
+        let ([batch, heads, added, width], [old_batch, old_heads, capacity, old_width]) =
+            (dims(&new), dims(&buffer));
+        assert_eq!([batch, heads, width], [old_batch, old_heads, old_width], "positions of one shape");
+        assert!(start + added <= capacity, "room for new positions");
+        let buffer = contiguous(buffer);
+        let buffer = if buffer.can_mut() { buffer } else { buffer.copy() };
+        let elements = batch * heads * added * width;
+        if elements == 0 {
+            return buffer;
+        }
+        let (count, dim) = cubes(&new.client, elements);
+        // SAFETY: the positions are there, as was made sure, and nobody else reads the buffer.
+        unsafe {
+            attention::write_positions::launch_unchecked::<R>(
+                &new.client,
+                count,
+                dim,
+                arg(&new),
+                arg(&buffer),
+                elements,
+                added,
+                capacity,
+                width,
+                start,
+                new.dtype.into(),
+            );
+        }
+        buffer
+    }
+
+    fn decode_attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        seen: Range<usize>,
+    ) -> FloatTensor<Self> {
+        let [queries, keys, values] = [queries, keys, values].map(contiguous);
+        let ([batch, heads, added, width], [_, kv_heads, capacity, _]) = (dims(&queries), dims(&keys));
+        assert_eq!(added, 1, "decode_attention: more than one new token a sequence");
+        assert_eq!(dims::<R, 4>(&keys), [batch, kv_heads, capacity, width], "keys of the queries' heads");
+        assert_eq!(dims::<R, 4>(&keys), dims(&values), "as many values as keys");
+        assert!(heads.is_multiple_of(kv_heads) && seen.end <= capacity, "positions and heads that are there");
+        let y = empty(&queries, [batch, heads, 1, width]);
+        let (count, dim) = grid(batch * heads, 1);
+        // SAFETY: a cube for each head; the positions that it reads are there.
+        unsafe {
+            attention::decode::launch_unchecked::<R>(
+                &queries.client,
+                count,
+                dim,
+                arg(&queries),
+                arg(&keys),
+                arg(&values),
+                arg(&y),
+                capacity,
+                seen.start,
+                seen.end,
+                heads / kv_heads,
+                width,
+                queries.dtype.into(),
+            );
+        }
+        y
+    }
+
+    fn route(
+        logits: FloatTensor<Self>,
+        rule: RouteRule,
+        protected: Option<FloatTensor<Self>>,
+        tally: &mut GpuTally<Self>,
+    ) -> GpuRoutes<Self> {
+        let [tokens, experts] = dims(&logits);
+        let size = RouteSize { tokens, top_k: rule.top_k, experts };
+        let old = tally.counts.take();
+        let [plan, weights, counts] = choose(logits, rule, protected, old);
+        tally.counts = Some(counts);
+        tally.activations += size.slots() as u64;
+        GpuRoutes { plan, weights, size }
+    }
+
+    fn protect(x: FloatTensor<Self>, received: FloatTensor<Self>, count: usize) -> FloatTensor<Self> {
+        let norms = contiguous(Self::float_sum_dim(Self::float_abs(x), 1));
+        let received = contiguous(received);
+        let [sequences, len] = dims(&received);
+        let tokens = sequences * len;
+        let protected = empty(&received, [tokens]);
+        let (cube_count, dim) = cubes(&norms.client, tokens);
+        // SAFETY: norms, attention and the output have an element a token.
+        unsafe {
+            route::protect::launch_unchecked::<R>(
+                &norms.client,
+                cube_count,
+                dim,
+                arg(&norms),
+                arg(&received),
+                arg(&protected),
+                tokens,
+                len,
+                count,
+            );
+        }
+        protected
+    }
+
+    fn assigned(routes: &GpuRoutes<Self>, _experts: usize) -> Vec<(Vec<usize>, Vec<f32>)> {
+        assigned(routes)
+    }
+
+    fn counts(tally: &GpuTally<Self>) -> RouteCounts {
+        counts(tally)
+    }
+
+    fn packed_experts(
+        x: FloatTensor<Self>,
+        experts: &GpuExperts,
+        routes: &GpuRoutes<Self>,
+    ) -> FloatTensor<Self> {
+        let x = contiguous(x);
+        let [tokens, hidden] = dims(&x);
+        assert_eq!(
+            [tokens, experts.count],
+            [routes.size.tokens, routes.size.experts],
+            "routes of these tokens"
+        );
+        let [gate, down] = &experts.shapes;
+        assert_eq!([hidden, gate.rows()], [gate.cols(), down.cols()], "experts of these sizes");
+        let inputs = prepare(&x, gate);
+        let gated = run_experts(&x, inputs, experts, routes, 0);
+        let inputs = prepare(&gated, down);
+        let parts = run_experts(&x, inputs, experts, routes, 1);
+        let y = empty(&x, [tokens, down.rows()]);
+        let len = tokens * down.rows();
+        let (count, dim) = cubes(&x.client, len);
+        // SAFETY: a part of `down.rows()` columns for each slot, an output of as many for each token.
+        unsafe {
+            linear::combine::launch_unchecked::<R>(
+                &x.client,
+                count,
+                dim,
+                arg(&parts),
+                arg(&routes.weights),
+                arg(&y),
+                len,
+                down.rows(),
+                routes.size.top_k,
+                y.dtype.into(),
+            );
+        }
+        y
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        let [rows, cols] = dims(&x);
+        assert_eq!([cols], dims(&weight), "a weight a feature");
+        let y = empty(&x, [rows, cols]);
+        let (count, dim) = grid(rows, 1);
+        // SAFETY: a cube for each row; the weight and all rows have `cols` elements.
+        unsafe {
+            attention::rms_norm::launch_unchecked::<R>(
+                &x.client,
+                count,
+                dim,
+                arg(&x),
+                arg(&weight),
+                arg(&y),
+                eps as f32,
+                cols,
+                x.dtype.into(),
+            );
+        }
+        y
+    }
+
+    fn rotate_heads(
+        x: FloatTensor<Self>,
+        [cos, sin]: [FloatTensor<Self>; 2],
+        [batch, heads]: [usize; 2],
+    ) -> FloatTensor<Self> {
+        let [x, cos, sin] = [x, cos, sin].map(contiguous);
+        let [rows, features] = dims(&x);
+        let (len, width) = (rows / batch, features / heads);
+        assert_eq!([dims(&cos), dims(&sin)], [[1, len * width]; 2], "an angle a position and feature");
+        let y = empty(&x, [batch, heads, len, width]);
+        let elements = rows * features;
+        let (count, dim) = cubes(&x.client, elements);
+        // SAFETY: angles for all positions; the output has the input's elements.
+        unsafe {
+            attention::rotate_heads::launch_unchecked::<R>(
+                &x.client,
+                count,
+                dim,
+                arg(&x),
+                arg(&cos),
+                arg(&sin),
+                arg(&y),
+                elements,
+                len,
+                heads,
+                width,
+                x.dtype.into(),
+            );
+        }
+        y
+    }
+}
+
+/// Inputs as kernels for matrices of `shape` take them: rotated if it is a trellis, rows padded to whole
+/// pieces.
+pub(super) fn prepare<R: CubeRuntime>(x: &CubeTensor<R>, shape: &PackedShape) -> CubeTensor<R> {
+    let ([rows, cols], stride) = (dims(x), shape.padded_cols());
+    assert_eq!(cols, shape.cols(), "columns of a packed matrix");
+    if Code::new(shape).rotated() {
+        return rotated(x, stride, false);
+    }
+    if cols == stride {
+        return x.clone();
+    }
+    let y = empty(x, [rows, stride]);
+    let (count, dim) = cubes(&x.client, rows * stride);
+    // SAFETY: the output has `rows * stride` elements, the input `rows * cols`.
+    unsafe {
+        rotate::pad::launch_unchecked::<R>(
+            &x.client,
+            count,
+            dim,
+            arg(x),
+            arg(&y),
+            rows * stride,
+            cols,
+            stride,
+            x.dtype.into(),
+        );
+    }
+    y
+}
+
+/// Rotated rows, `f32`, padded to `stride` columns; rotated back if asked for.
+pub(super) fn rotated<R: CubeRuntime>(x: &CubeTensor<R>, stride: usize, back: bool) -> CubeTensor<R> {
+    let [rows, cols] = dims(x);
+    let y = empty_of(x, [rows, stride], DType::F32);
+    let block = 1_usize << cols.trailing_zeros();
+    let (size, chunks) = (block.min(MOST), block / block.min(MOST));
+    let scale = 1.0 / (block as f32).sqrt();
+    let (count, dim) = grid(cols / size, rows);
+    // SAFETY: a cube for each chunk of each row, and a row of the output is at least as long as the input's.
+    unsafe {
+        rotate::rotate::launch_unchecked::<R>(
+            &x.client,
+            count,
+            dim,
+            arg(x),
+            arg(&y),
+            cols,
+            stride,
+            scale,
+            size,
+            !back,
+            back && chunks == 1,
+            x.dtype.into(),
+        );
+    }
+    if chunks > 1 {
+        let len = rows * cols / chunks;
+        let (count, dim) = cubes(&x.client, len);
+        // SAFETY: columns are whole blocks of `chunks * MOST`, without padding; each unit takes `chunks` of
+        // them.
+        unsafe {
+            rotate::mix::launch_unchecked::<R>(&x.client, count, dim, arg(&y), cols, len, chunks, back)
+        };
+    }
+    y
+}
+
+/// The product of few tokens, straight from packed weights.
+fn few<R: CubeRuntime>(x: &CubeTensor<R>, inputs: &CubeTensor<R>, weight: &GpuPacked) -> CubeTensor<R> {
+    let (shape, [tokens, stride]) = (&weight.shape, dims(inputs));
+    let y = empty(x, [tokens, shape.rows()]);
+    let batch = batch(tokens);
+    let (count, dim) = grid(shape.tiles(), tokens.div_ceil(batch));
+    // SAFETY: a cube for each tile, whose bytes are there; inputs are whole pieces; no other tokens and rows
+    // are written than there are.
+    unsafe {
+        linear::linear::launch_unchecked::<R>(
+            &x.client,
+            count,
+            dim,
+            raw(&weight.weights, shape.total_bytes()),
+            raw(&weight.tables, 4),
+            arg(inputs),
+            arg(&y),
+            shape.rows(),
+            tokens,
+            pieces(shape),
+            tile_words(shape),
+            stride / 4,
+            weight.code(),
+            batch,
+            plane(&x.client),
+            [inputs.dtype.into(), y.dtype.into()],
+        );
+    }
+    y
+}
+
+/// The product of many tokens, with weights made dense.
+fn many<B, R>(x: &CubeTensor<R>, inputs: CubeTensor<R>, weight: &GpuPacked) -> CubeTensor<R>
+where
+    B: PackedOps<FloatTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
+{
+    let half = weight.precision == Precision::Int8 && !x.client.properties().features.matmul.cmma.is_empty();
+    let dtype = if half { DType::F16 } else { inputs.dtype };
+    let matrix = dequantized(&inputs, weight, dtype);
+    let inputs = if half { B::float_cast(inputs, DType::F16.into()) } else { inputs };
+    let y = B::float_matmul(inputs, B::float_swap_dims(matrix, 0, 1));
+    if y.dtype == x.dtype { y } else { B::float_cast(y, x.dtype.into()) }
+}
+
+/// The weights of a packed matrix as they meet prepared inputs, `[rows, padded columns]`.
+pub(super) fn dequantized<R: CubeRuntime>(
+    like: &CubeTensor<R>,
+    weight: &GpuPacked,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let shape = &weight.shape;
+    let stride = shape.padded_cols();
+    let y = empty_of(like, [shape.rows(), stride], dtype);
+    let (count, dim) = grid(shape.tiles(), 1);
+    // SAFETY: a cube for each tile, whose bytes are there; no other rows and columns are written than there
+    // are.
+    unsafe {
+        super::dense::dequantize::launch_unchecked::<R>(
+            &like.client,
+            count,
+            dim,
+            raw(&weight.weights, shape.total_bytes()),
+            raw(&weight.tables, 4),
+            arg(&y),
+            shape.rows(),
+            shape.cols(),
+            stride,
+            pieces(shape),
+            tile_words(shape),
+            weight.code(),
+            y.dtype.into(),
+        );
+    }
+    y
+}
+
+/// The plan of a batch, the shares of chosen experts, and the new tally.
+pub(super) fn choose<R: CubeRuntime>(
+    logits: CubeTensor<R>,
+    rule: RouteRule,
+    protected: Option<CubeTensor<R>>,
+    tally: Option<CubeTensor<R>>,
+) -> [CubeTensor<R>; 3] {
+    let logits = contiguous(logits);
+    let [tokens, experts] = dims(&logits);
+    assert!((1..=experts).contains(&rule.top_k), "as many experts as a token needs");
+    let size = RouteSize { tokens, top_k: rule.top_k, experts };
+    let plan = empty_of(&logits, [size.plan()], DType::I32);
+    let weights = empty_of(&logits, [tokens, rule.top_k], DType::F32);
+    let counts = empty_of(&logits, [experts + 1], DType::I32);
+    let protected = protected.map(contiguous);
+    let (count, dim) = grid(1, 1);
+    // SAFETY: one cube does it all; there is room for the plan, the weights and the counts, and what stands in
+    // for absent arrays is not read.
+    unsafe {
+        route::route::launch_unchecked::<R>(
+            &logits.client,
+            count,
+            dim,
+            arg(&logits),
+            arg(protected.as_ref().unwrap_or(&logits)),
+            arg(tally.as_ref().unwrap_or(&logits)),
+            arg(&plan),
+            arg(&weights),
+            arg(&counts),
+            tokens,
+            size.chunks(),
+            rule.threshold,
+            experts,
+            rule.top_k,
+            size.batch(),
+            protected.is_some(),
+            tally.is_some(),
+            logits.dtype.into(),
+        );
+    }
+    [plan, weights, counts]
+}
+
+/// Gate and up projections (`role` 0) or down projections (1) of all chosen experts: a row for each slot.
+fn run_experts<
+    R: CubeRuntime,
+    B: burn::tensor::backend::Backend<FloatTensorPrimitive = CubeTensor<R>, IntTensorPrimitive = CubeTensor<R>>,
+>(
+    x: &CubeTensor<R>,
+    inputs: CubeTensor<R>,
+    experts: &GpuExperts,
+    routes: &GpuRoutes<B>,
+    role: usize,
+) -> CubeTensor<R> {
+    let (shape, size) = (&experts.shapes[role], routes.size);
+    let y = empty_of(x, [size.slots(), shape.rows()], DType::F32);
+    let (count, dim) = grid(shape.rows().div_ceil(TILE_ROWS), size.chunks());
+    // SAFETY: a cube for each tile and chunk; the plan names experts and slots that are there, the places lie
+    // within the experts' memory.
+    unsafe {
+        linear::experts::launch_unchecked::<R>(
+            &x.client,
+            count,
+            dim,
+            raw(&experts.weights, experts.bytes),
+            raw(&experts.tables, 4),
+            raw(&experts.places[role], 4),
+            arg(&routes.plan),
+            arg(&inputs),
+            arg(&y),
+            shape.rows(),
+            size.slots(),
+            pieces(shape),
+            dims::<R, 2>(&inputs)[1] / 4,
+            shape.rows(),
+            size.top_k,
+            experts.codes.clone(),
+            2 - role,
+            size.batch(),
+            plane(&x.client),
+            inputs.dtype.into(),
+        );
+    }
+    y
+}
