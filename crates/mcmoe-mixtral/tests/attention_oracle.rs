@@ -114,7 +114,7 @@ fn compare(weights: &Weights, rows: &[&[u32]], protect: Option<f32>) {
 }
 
 fn run(model: &Mixtral<CpuBackend>, rows: &[&[u32]]) -> (Vec<f32>, Activations) {
-    let mut activations = Activations::default();
-    let logits = model.forward(rows, &mut model.new_cache()).unwrap();
-    (host(logits), activations)
+    let mut cache = model.new_cache();
+    let logits = model.forward(rows, &mut cache).unwrap();
+    (host(logits), model.take_activations(&mut cache))
 }

@@ -42,6 +42,14 @@ impl PackedOps for Flex {
         weight.total_bytes()
     }
 
+    fn packed_rows(weight: &CpuPacked) -> usize {
+        weight.matrix.shape().rows()
+    }
+
+    fn dense_sides(weight: &DenseMatrix) -> [usize; 2] {
+        [weight.rows(), weight.cols()]
+    }
+
     fn packed_linear(x: FlexTensor, weights: &[&CpuPacked]) -> Vec<FlexTensor> {
         let Some(first) = weights.first() else { return vec![] };
         let (x, [tokens, _]) = host(&x);

@@ -48,6 +48,12 @@ pub trait PackedOps: BurnBackend {
     /// Bytes of a matrix that is not packed.
     fn dense_bytes(weight: &Self::Dense) -> usize;
 
+    /// Rows of a packed matrix.
+    fn packed_rows(weight: &Self::Packed) -> usize;
+
+    /// Rows and columns of a matrix that is not packed.
+    fn dense_sides(weight: &Self::Dense) -> [usize; 2];
+
     /// `x Wᵀ`, `[tokens, rows]`, for each of `weights` at once; `x` is `[tokens, cols]`. The first
     /// weight's precision is that of all.
     fn packed_linear(x: FloatTensor<Self>, weights: &[&Self::Packed]) -> Vec<FloatTensor<Self>>;

@@ -8,6 +8,7 @@ mod attention;
 mod code;
 mod dense;
 mod devices;
+mod fused;
 mod launch;
 mod linear;
 mod matrices;

@@ -51,6 +51,14 @@ where
         weight.bytes()
     }
 
+    fn packed_rows(weight: &GpuPacked) -> usize {
+        weight.shape.rows()
+    }
+
+    fn dense_sides(weight: &GpuDense) -> [usize; 2] {
+        [weight.rows, weight.cols]
+    }
+
     fn experts_from(experts: &mut [[&mut GpuPacked; 3]], device: &R::Device) -> Option<GpuExperts> {
         GpuExperts::gather(experts, &R::client(device))
     }
