@@ -52,14 +52,20 @@ pub(super) fn linear<F: Float, O: Float>(
         code,
         batch,
     );
-    let totals = reduce(&sums, batch, plane);
-    let mut at = unit;
-    while at < comptime!(TILE_ROWS * batch) {
-        let (token, row) = (first + at / TILE_ROWS, tile * TILE_ROWS + at % TILE_ROWS);
-        if token < tokens && row < rows {
-            y[token * rows + row] = O::cast_from(total(&totals, at, 0_usize, 1_usize, batch, plane));
+    let mut totals = totals_of(batch, plane);
+    let at_once = comptime!(tokens_a_round(batch, plane));
+    #[unroll]
+    for round in 0..comptime!(batch / at_once) {
+        reduce(&sums, &mut totals, round, batch, plane);
+        let mut at = unit;
+        while at < comptime!(TILE_ROWS * at_once) {
+            let token = first + comptime!(round * at_once) + at / TILE_ROWS;
+            let row = tile * TILE_ROWS + at % TILE_ROWS;
+            if token < tokens && row < rows {
+                y[token * rows + row] = O::cast_from(total(&totals, at, 0_usize, 1_usize, batch, plane));
+            }
+            at += UNITS;
         }
-        at += UNITS;
     }
 }
 
@@ -132,20 +138,26 @@ pub(super) fn experts<F: Float>(
             );
         }
     }
-    let totals = reduce(&sums, batch, plane);
-    let mut at = unit;
-    while at < comptime!(TILE_ROWS * batch) {
-        let (token, row) = (at / TILE_ROWS, tile * TILE_ROWS + at % TILE_ROWS);
-        if token < count && row < rows {
-            let slot = plan[slots + first + token] as usize;
-            let mut value = total(&totals, at, 0_usize, matrices, batch, plane);
-            if comptime!(matrices == 2) {
-                let up = total(&totals, at, 1_usize, matrices, batch, plane);
-                value = value / (1.0 + (-value).exp()) * up;
+    let mut totals = totals_of(batch, plane);
+    let at_once = comptime!(tokens_a_round(batch, plane));
+    #[unroll]
+    for round in 0..comptime!(batch / at_once) {
+        reduce(&sums, &mut totals, round, batch, plane);
+        let mut at = unit;
+        while at < comptime!(TILE_ROWS * at_once) {
+            let token = comptime!(round * at_once) + at / TILE_ROWS;
+            let row = tile * TILE_ROWS + at % TILE_ROWS;
+            if token < count && row < rows {
+                let slot = plan[slots + first + token] as usize;
+                let mut value = total(&totals, at, 0_usize, matrices, batch, plane);
+                if comptime!(matrices == 2) {
+                    let up = total(&totals, at, 1_usize, matrices, batch, plane);
+                    value = value / (1.0 + (-value).exp()) * up;
+                }
+                y[slot * y_stride + row] = value;
             }
-            y[slot * y_stride + row] = value;
+            at += UNITS;
         }
-        at += UNITS;
     }
 }
 
@@ -191,32 +203,51 @@ fn group(plane: usize) -> usize {
     plane.max(QUADS)
 }
 
-/// Adds up `sums`, `[QUAD, tokens]`, of the units with the same quad, as far as planes can: what is left is
-/// in shared memory, `[groups, tokens, TILE_ROWS]`, once this returns.
+/// Tokens whose sums fit into shared memory at a time, beside tables.
+fn tokens_a_round(tokens: usize, plane: usize) -> usize {
+    const FLOATS: usize = 2048;
+    tokens.min((FLOATS / (UNITS / group(plane) * TILE_ROWS)).max(1))
+}
+
+/// Shared memory for [`reduce`], `[groups, tokens of a round, TILE_ROWS]`.
+#[cube]
+fn totals_of(#[comptime] tokens: usize, #[comptime] plane: usize) -> SharedMemory<f32> {
+    SharedMemory::<f32>::new(comptime!(UNITS / group(plane) * tokens_a_round(tokens, plane) * TILE_ROWS))
+}
+
+/// Adds up `sums`, `[QUAD, tokens]`, of the units with the same quad, as far as planes can, for the tokens of
+/// a round: what is left is in `totals` once this returns.
 ///
 /// `plane` is the number of units of a plane, 0 where planes cannot be used.
 #[cube]
-fn reduce(sums: &Array<f32>, #[comptime] tokens: usize, #[comptime] plane: usize) -> SharedMemory<f32> {
+fn reduce(
+    sums: &Array<f32>,
+    totals: &mut SharedMemory<f32>,
+    #[comptime] round: usize,
+    #[comptime] tokens: usize,
+    #[comptime] plane: usize,
+) {
     let group = comptime!(group(plane));
-    let mut totals = SharedMemory::<f32>::new(comptime!(UNITS / group * tokens * TILE_ROWS));
+    let at_once = comptime!(tokens_a_round(tokens, plane));
     let unit = UNIT_POS as usize;
+    // Those of the round before have been read.
+    sync_cube();
     #[unroll]
-    for at in 0..comptime!(QUAD * tokens) {
-        let mut sum = sums[at];
+    for at in 0..comptime!(QUAD * at_once) {
+        let (row, token) = comptime!((at / at_once, at % at_once));
+        let mut sum = sums[comptime!(row * tokens + round * at_once + token)];
         #[unroll]
         for step in 0..comptime!((group / QUADS).ilog2() as usize) {
             sum += plane_shuffle_xor(sum, comptime!((QUADS << step) as u32));
         }
         if unit % group < QUADS {
-            let (row, token) = comptime!((at / tokens, at % tokens));
-            totals[(unit / group * tokens + token) * TILE_ROWS + unit % QUADS * QUAD + row] = sum;
+            totals[(unit / group * at_once + token) * TILE_ROWS + unit % QUADS * QUAD + row] = sum;
         }
     }
     sync_cube();
-    totals
 }
 
-/// What [`reduce`] left of output `at`, `[tokens, TILE_ROWS]`, of matrix `matrix` of so many.
+/// What [`reduce`] left of output `at`, `[tokens of the round, TILE_ROWS]`, of matrix `matrix` of so many.
 #[cube]
 fn total(
     totals: &SharedMemory<f32>,
@@ -227,10 +258,11 @@ fn total(
     #[comptime] plane: usize,
 ) -> f32 {
     let groups = comptime!(UNITS / group(plane) / matrices);
+    let size = comptime!(tokens_a_round(tokens, plane) * TILE_ROWS);
     let mut sum = 0.0_f32;
     #[unroll]
     for group in 0..groups {
-        sum += totals[comptime!((matrix * groups + group) * tokens * TILE_ROWS) + at];
+        sum += totals[comptime!((matrix * groups + group) * size) + at];
     }
     sum
 }

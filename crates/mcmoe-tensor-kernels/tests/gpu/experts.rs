@@ -13,7 +13,7 @@ const EXPERTS: usize = 8;
 /// Logits of which none are equal but where `ties` asks for it.
 fn logits(tokens: usize, ties: bool) -> Vec<f32> {
     let values = random(tokens * EXPERTS, 11 + tokens as u64);
-    values.into_iter().map(|v| if ties { (v * 2.0).round() } else { 3.0 * v }).collect()
+    values.into_iter().map(|v| if ties { (v * 2.0).round() + 0.0 } else { 3.0 * v }).collect()
 }
 
 /// Choices, shares, pruning and counts, against the CPU's.
