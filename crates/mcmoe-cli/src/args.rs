@@ -288,6 +288,9 @@ pub(crate) struct BenchArgs {
     /// Random weights in the shape of mixtral-8x7b or mixtral-8x22b, compressed
     #[arg(long, value_name = "SHAPE", group = "subject")]
     pub(crate) synthetic: Option<Shape>,
+    /// Measure single kernels at every width, on matrices of Mixtral 8x7B
+    #[arg(long, group = "subject", conflicts_with_all = ["context", "prompt"])]
+    pub(crate) kernels: bool,
     /// With --synthetic: average code bits over experts, in steps of an eighth [default: 2.0]
     #[arg(long, value_name = "BITS", value_parser = parse_positive, conflicts_with = "dir")]
     pub(crate) expert_bits: Option<f64>,

@@ -11,9 +11,9 @@ use crate::MixtralError;
 pub type CpuBackend = burn_flex::Flex;
 
 #[cfg(feature = "cuda")]
-pub use mcmoe_tensor_kernels::CudaBackend;
+pub use mcmoe_tensor_kernels::{CudaBackend, cuda_device};
 #[cfg(feature = "wgpu")]
-pub use mcmoe_tensor_kernels::WgpuBackend;
+pub use mcmoe_tensor_kernels::{WgpuBackend, wgpu_device};
 
 /// Where a model runs: the CPU, or graphics cards of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Device {
 
     #[cfg(feature = "cuda")]
     fn run_on_cuda<W: OnDevice>(&self, numbers: &[usize], work: W) -> Result<W::Output, MixtralError> {
-        self.guarded::<CudaBackend, _>(numbers, mcmoe_tensor_kernels::cuda_device, work)
+        self.guarded::<CudaBackend, _>(numbers, cuda_device, work)
     }
 
     #[cfg(not(feature = "cuda"))]
@@ -66,7 +66,7 @@ impl Device {
 
     #[cfg(feature = "wgpu")]
     fn run_on_wgpu<W: OnDevice>(&self, numbers: &[usize], work: W) -> Result<W::Output, MixtralError> {
-        self.guarded::<WgpuBackend, _>(numbers, mcmoe_tensor_kernels::wgpu_device, work)
+        self.guarded::<WgpuBackend, _>(numbers, wgpu_device, work)
     }
 
     #[cfg(not(feature = "wgpu"))]

@@ -65,11 +65,11 @@ pub mod synthetic;
 mod tokenizer;
 
 pub use config::MixtralConfig;
-#[cfg(feature = "cuda")]
-pub use device::CudaBackend;
-#[cfg(feature = "wgpu")]
-pub use device::WgpuBackend;
 pub use device::{CpuBackend, Device, OnDevice};
+#[cfg(feature = "cuda")]
+pub use device::{CudaBackend, cuda_device};
+#[cfg(feature = "wgpu")]
+pub use device::{WgpuBackend, wgpu_device};
 pub use error::MixtralError;
 pub use mcmoe_allocator::{
     Allocation, Allocator, AllocatorError, AllocatorOptions, Budget, Exponents, Factors, Mode,

@@ -2,40 +2,28 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::ops::ControlFlow;
-use std::path::Path;
-
-use common::weights::elements;
-use common::{fixture, host, ids, json, load, max_difference, numbers};
-use mcmoe_mixtral::Tokenizer;
-use mcmoe_mixtral::generate::{GenerateOptions, generate};
-use safetensors::SafeTensors;
-
-/// Largest difference allowed in any logit or hidden state.
-const TOLERANCE: f64 = 2e-3;
-/// Where the reference's two best logits are closer than this, rounding may choose either.
-const CLEAR_MARGIN: f64 = 1e-2;
+use common::reference::{compare_continuations, compare_forward};
+use common::{fixture, ids, json};
+use mcmoe_mixtral::{CpuBackend, Tokenizer};
 
 #[test]
 fn logits_and_hidden_states_of_tiny_mixtral() {
-    compare_forward("tiny-mixtral");
+    compare_forward::<CpuBackend>("tiny-mixtral", &Default::default());
 }
 
 #[test]
 fn logits_and_hidden_states_of_demo_mixtral() {
-    compare_forward("demo-mixtral");
+    compare_forward::<CpuBackend>("demo-mixtral", &Default::default());
 }
 
 #[test]
 fn greedy_continuations_of_tiny_mixtral() {
-    compare_continuations("tiny-mixtral");
+    compare_continuations::<CpuBackend>("tiny-mixtral", usize::MAX, &Default::default());
 }
 
 #[test]
 fn greedy_continuations_of_demo_mixtral() {
-    compare_continuations("demo-mixtral");
+    compare_continuations::<CpuBackend>("demo-mixtral", usize::MAX, &Default::default());
 }
 
 #[test]
@@ -51,71 +39,6 @@ fn token_ids_of_the_prompts() {
         for prompt in generated["prompts"].as_array().unwrap() {
             let found = tokenizer.encode(prompt["prompt"].as_str().unwrap()).unwrap();
             assert_eq!(found, ids(&prompt["prompt_ids"]), "{}", prompt["prompt"]);
-        }
-    }
-}
-
-fn compare_forward(name: &str) {
-    let (Some(model), Some(reference)) = (fixture(name), fixture(&format!("{name}-reference"))) else {
-        return;
-    };
-    let (prompt, expected) = read_reference(&reference.join("logits.safetensors"));
-    let (logits, trace) = load(&model).forward_traced(&[&prompt]).unwrap();
-    let mut found = BTreeMap::from([
-        ("logits".to_owned(), host(logits)),
-        ("hidden_states.embed".to_owned(), trace.hidden_states[0].clone()),
-        ("hidden_states.final_norm".to_owned(), trace.final_norm),
-    ]);
-    for (layer, hidden) in trace.hidden_states[1..].iter().enumerate() {
-        found.insert(format!("hidden_states.layer{layer}"), hidden.clone());
-    }
-    for (layer, logits) in trace.router_logits.iter().enumerate() {
-        found.insert(format!("router_logits.{layer}"), logits.clone());
-    }
-    assert!(found.keys().eq(expected.keys()), "{:?} instead of {:?}", found.keys(), expected.keys());
-    for (part, expected) in &expected {
-        let difference = max_difference(&found[part], expected);
-        println!("{name} {part}: {difference:.1e}");
-        assert!(difference <= TOLERANCE, "{name} {part}: {difference}");
-    }
-}
-
-/// The prompt and every float tensor of a reference file.
-fn read_reference(path: &Path) -> (Vec<u32>, BTreeMap<String, Vec<f32>>) {
-    let bytes = fs::read(path).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let prompt = tensors.tensor("input_ids").unwrap();
-    let prompt =
-        prompt.data().chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap()) as u32).collect();
-    let floats = tensors.iter().filter(|(name, _)| *name != "input_ids");
-    (prompt, floats.map(|(name, view)| (name.to_owned(), elements(&view))).collect())
-}
-
-fn compare_continuations(name: &str) {
-    let (Some(dir), Some(reference)) = (fixture(name), fixture(&format!("{name}-reference"))) else { return };
-    let (model, tokenizer) = (load(&dir), Tokenizer::read(&dir).unwrap());
-    let generated = json(reference.join("generate.json"));
-    for prompt in generated["prompts"].as_array().unwrap() {
-        let expected = ids(&prompt["new_ids"]);
-        let options = GenerateOptions::default().max_new_tokens(expected.len());
-        let mut emitted = String::new();
-        let mut emit = |piece: &str| {
-            emitted.push_str(piece);
-            ControlFlow::Continue(())
-        };
-        let found = generate(&model, &tokenizer, &ids(&prompt["prompt_ids"]), &options, &mut emit).unwrap();
-        let margins = numbers(&prompt["top1_minus_top2_logit"]);
-        let clear = margins.iter().position(|&margin| margin < CLEAR_MARGIN).unwrap_or(expected.len());
-        let same = found.tokens.iter().zip(&expected).take_while(|(a, b)| a == b).count();
-        println!(
-            "{name} {}: {same} of {} tokens the same, {clear} have to be",
-            prompt["prompt"],
-            expected.len()
-        );
-        assert_eq!(found.tokens[..clear], expected[..clear], "{name} {}", prompt["prompt"]);
-        assert_eq!(found.text, emitted);
-        if same == expected.len() {
-            assert_eq!(found.text, prompt["continuation"].as_str().unwrap());
         }
     }
 }

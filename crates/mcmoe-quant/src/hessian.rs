@@ -25,13 +25,22 @@ impl Hessian {
         Self { features, tokens: 0, sum: vec![0.0; features * features] }
     }
 
-    /// Adds a batch of tokens, `[tokens, features]` row-major.
+    /// A Hessian from `Σ x xᵀ` over `tokens` tokens, `[features, features]`, computed elsewhere.
     ///
     /// # Errors
-    /// [`QuantError::NotWholeRows`] for a ragged batch, [`QuantError::InputNotFinite`] if an input is
-    /// infinite or NaN.
-    pub fn add(&mut self, inputs: &[f32]) -> Result<(), QuantError> {
-        let features = self.features;
+    /// [`QuantError::NotWholeRows`] unless `sum` is square.
+    pub fn from_sum(features: usize, tokens: usize, sum: Vec<f32>) -> Result<Self, QuantError> {
+        if sum.len() != features * features {
+            return Err(QuantError::NotWholeRows { what: "sums", width: features, found: sum.len() });
+        }
+        Ok(Self { features, tokens, sum })
+    }
+
+    /// Makes sure that a batch is whole rows of `features` finite numbers, and counts them.
+    ///
+    /// # Errors
+    /// As [`Hessian::add`].
+    pub fn check(features: usize, inputs: &[f32]) -> Result<usize, QuantError> {
         if features == 0 || !inputs.len().is_multiple_of(features) {
             return Err(QuantError::NotWholeRows { what: "inputs", width: features, found: inputs.len() });
         }
@@ -39,7 +48,17 @@ impl Hessian {
             let (token, feature) = (at / features, at % features);
             return Err(QuantError::InputNotFinite { token, feature, value: inputs[at] });
         }
-        let tokens = inputs.len() / features;
+        Ok(inputs.len() / features)
+    }
+
+    /// Adds a batch of tokens, `[tokens, features]` row-major.
+    ///
+    /// # Errors
+    /// [`QuantError::NotWholeRows`] for a ragged batch, [`QuantError::InputNotFinite`] if an input is
+    /// infinite or NaN.
+    pub fn add(&mut self, inputs: &[f32]) -> Result<(), QuantError> {
+        let features = self.features;
+        let tokens = Self::check(features, inputs)?;
         if tokens > 0 {
             let x = MatRef::from_row_major_slice(inputs, tokens, features);
             let sum = MatMut::from_row_major_slice_mut(&mut self.sum, features, features);

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use mcmoe_mixtral::bench::{BenchOptions, BenchReport, LoadReport, bench, on_threads};
+use mcmoe_mixtral::bench::{
+    BenchOptions, BenchReport, KernelReport, LoadReport, bench, bench_kernels, on_threads,
+};
 use mcmoe_mixtral::folder::ModelFolder;
-use mcmoe_mixtral::synthetic::Synthetic;
+use mcmoe_mixtral::synthetic::{Shape, Synthetic};
 use mcmoe_mixtral::{MixtralError, OnDevice, PackedOps};
 
 use super::Failure;
@@ -13,8 +15,41 @@ use crate::output;
 use crate::progress::Reporter;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    if args.kernels {
+        let reports = on_threads(args.threads, || args.compute.device.run(Kernels { args }))?;
+        return if args.json { output::json(&reports) } else { kernel_table(&reports) };
+    }
     let report = on_threads(args.threads, || args.compute.device.run(Measure { args }))?;
     if args.json { output::json(&report) } else { table(&report) }
+}
+
+struct Kernels<'a> {
+    args: &'a BenchArgs,
+}
+
+impl OnDevice for Kernels<'_> {
+    type Output = Vec<KernelReport>;
+
+    fn run<B: PackedOps>(self, devices: &[B::Device]) -> Result<Vec<KernelReport>, MixtralError> {
+        bench_kernels::<B>(&Shape::Mixtral8x7b.config(), self.args.rounds, &devices[0], &Reporter::new())
+    }
+}
+
+fn kernel_table(reports: &[KernelReport]) -> Result<(), Failure> {
+    output::line("kernel   codes            rows x cols     read GB/s  of memory's GB/s")?;
+    for report in reports {
+        output::line(&format!(
+            "{:7}  {:15}  {:5} x {:5}  {:10.1}  {:5.1} ({:.0} %)",
+            report.kernel,
+            report.coding,
+            report.rows,
+            report.cols,
+            report.gb_s,
+            report.machine_gb_s,
+            100.0 * report.gb_s / report.machine_gb_s,
+        ))?;
+    }
+    Ok(())
 }
 
 struct Measure<'a> {
@@ -91,6 +126,9 @@ fn table(report: &BenchReport) -> Result<(), Failure> {
     if let Some(load) = &report.load {
         let memory = load.private_memory_bytes.map_or("unknown".to_owned(), output::size);
         output::line(&format!("loaded in {:.3} s, {memory} of memory besides mapped files", load.seconds))?;
+    }
+    if let Some(bytes) = report.device_memory_bytes {
+        output::line(&format!("{} of the card's memory taken", output::size(bytes)))?;
     }
     if let Some(bytes) = report.peak_memory_bytes {
         output::line(&format!("peak memory {}", output::size(bytes)))?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
-use mcmoe_tensor_kernels::Bandwidth;
+use mcmoe_tensor_kernels::{Bandwidth, PackedOps};
 
 use crate::model::to_host;
 
@@ -16,19 +16,50 @@ const SIDE: usize = 2048;
 /// Products of a measurement.
 const PRODUCTS: usize = 2;
 
-pub(super) struct Machine {
-    bandwidth: Bandwidth,
+/// Bytes of the tensor that a graphics card copies: within what any of them takes in one piece.
+const CARD_BUFFER: usize = 120 << 20;
+/// Copies of a measurement.
+const COPIES: usize = 8;
+
+/// What weights are read from: the memory of the machine, or of a graphics card.
+pub(super) enum Machine<B: Backend> {
+    /// Read with all threads.
+    Host(Bandwidth),
+    /// Copied by the card.
+    Card(Tensor<B, 1>),
 }
 
-impl Machine {
-    pub(super) fn new() -> Self {
-        Self { bandwidth: Bandwidth::new(BUFFER) }
+impl<B: PackedOps> Machine<B> {
+    pub(super) fn new(device: &B::Device) -> Self {
+        if B::ON_HOST {
+            return Self::Host(Bandwidth::new(BUFFER));
+        }
+        Self::Card(Tensor::zeros([CARD_BUFFER / size_of::<f32>()], device))
     }
 
-    /// Bytes read a second, with all threads.
+    /// Bytes a second: read on the host, read and written on a card.
     pub(super) fn read(&self) -> f64 {
-        self.bandwidth.read()
+        match self {
+            Self::Host(bandwidth) => bandwidth.read(),
+            Self::Card(tensor) => {
+                let copies = |count: usize| {
+                    let copies: Vec<Tensor<B, 1>> =
+                        (0..count).map(|_| tensor.clone().add_scalar(1.0)).collect();
+                    wait::<B>(&tensor.device());
+                    drop(copies);
+                };
+                copies(1);
+                let start = Instant::now();
+                copies(COPIES);
+                (2 * COPIES * CARD_BUFFER) as f64 / start.elapsed().as_secs_f64()
+            }
+        }
     }
+}
+
+/// Waits until a device has done all that it was given.
+pub(super) fn wait<B: Backend>(device: &B::Device) {
+    B::sync(device).unwrap_or_else(|error| panic!("{error:?}"));
 }
 
 /// Floating-point operations a second of burn's `f32` matrix product.

@@ -3,6 +3,7 @@
 //! Machines are shared and their speed drifts: what is compared is measured in turns, and reported as
 //! means. Tokens differ, too: each goes to experts of other widths.
 
+mod kernels;
 mod machine;
 mod report;
 
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use mcmoe_tensor_kernels::PackedOps;
 
+pub use kernels::{KernelReport, bench_kernels};
 pub(crate) use machine::matmul_flops;
 use machine::{Machine, mean, median};
 pub use report::{BenchReport, ContextReport, DecodeReport, LoadReport, PrefillReport, PruningReport};
@@ -120,7 +122,7 @@ pub fn bench<B: PackedOps>(
     options.check()?;
     let steps = options.contexts.len() * options.rounds + 2;
     progress.start("measuring", steps as u64);
-    let machine = Machine::new();
+    let machine = Machine::new(&model.places.first);
     let mut bench = Bench { model, machine, options, progress };
     let thresholds = match thresholds {
         Some(thresholds) => thresholds,
@@ -133,12 +135,16 @@ pub fn bench<B: PackedOps>(
     progress.advance(1);
     let prefill = if options.prompt > 0 { Some(bench.prefill()?) } else { None };
     progress.finish();
-    Ok(BenchReport::new(bench.model.config(), options, contexts, prefill))
+    let devices = &bench.model.places;
+    let mut report = BenchReport::new(bench.model.config(), options, contexts, prefill);
+    report.backend = B::kernels(&devices.first);
+    report.device_memory_bytes = B::device_memory(&devices.first);
+    Ok(report)
 }
 
 struct Bench<'a, B: PackedOps> {
     model: &'a mut Mixtral<B>,
-    machine: Machine,
+    machine: Machine<B>,
     options: &'a BenchOptions,
     progress: &'a dyn Progress,
 }

@@ -43,6 +43,8 @@ pub struct BenchReport {
     /// The most memory the process has had, in bytes, pages of mapped files and the buffer that is read
     /// included; absent where the system does not say.
     pub peak_memory_bytes: Option<u64>,
+    /// Bytes of memory that the first graphics card has taken; absent on the CPU.
+    pub device_memory_bytes: Option<u64>,
     /// Opening and loading the folder; absent for synthetic models.
     pub load: Option<LoadReport>,
 }
@@ -139,7 +141,7 @@ impl BenchReport {
             layers,
             whole_layers,
             threads: rayon::current_num_threads(),
-            backend: mcmoe_tensor_kernels::Backend::current().map_or("none", |b| b.name()).to_owned(),
+            backend: String::new(),
             decode_tokens_per_second: decode.tokens_per_second,
             prefill_tokens_per_second: of_prefill.map(|prefill| speed(prefill.seconds)(prefill)),
             bytes_per_token: decode.bytes_per_token,
@@ -153,6 +155,7 @@ impl BenchReport {
             prefill_tokens_per_second_whole: of_prefill
                 .map(|prefill| speed(whole(prefill.seconds, head))(prefill)),
             peak_memory_bytes: memory("VmHWM:"),
+            device_memory_bytes: None,
             load: None,
             contexts,
             prefill,

@@ -9,6 +9,7 @@ use mcmoe_tensor_kernels::PackedOps;
 use rayon::prelude::*;
 
 use super::clock::{Clock, Part, flops};
+use super::moment::Moment;
 use super::{CompressOptions, MatrixReport, plan};
 use crate::calibrate::{ActivationFile, Advanced, Routed, Stream, Weights};
 use crate::folder::{MatrixInfo, MatrixKind};
@@ -85,13 +86,14 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let infos = MatrixInfo::of_layer(self.source.config, self.l);
         let infos: Vec<&MatrixInfo> =
             infos.iter().filter(|info| info.kind == MatrixKind::Attention).collect();
-        let mut hessian = Hessian::new(infos[0].cols);
+        let mut hessian = Moment::new(infos[0].cols, self.device);
         let clock = self.clock.forward(0.0);
         stream.each(
             |hidden| layer.input_norm.forward(hidden),
             |_, x| clock.apart(|| self.observe(&mut hessian, &x, infos[0])),
         )?;
         drop(clock);
+        let hessian = self.hessian(hessian, infos[0])?;
         let mut done = self.quantize(&infos[..3], Some(&hessian))?;
         let attention = &mut layer.attention;
         let targets = [&mut attention.q_proj, &mut attention.k_proj, &mut attention.v_proj];
@@ -99,12 +101,13 @@ impl<B: PackedOps> LayerTask<'_, B> {
             *target = self.dequantized(&done.packed);
         }
 
-        let mut hessian = Hessian::new(infos[3].cols);
+        let mut hessian = Moment::new(infos[3].cols, self.device);
         let clock =
             self.clock.forward(self.source.config.attention_flops(stream.len()) * stream.tokens() as f64);
         let contexts = stream
             .contexts(layer, |context| clock.apart(|| self.observe(&mut hessian, context, infos[3])))?;
         drop(clock);
+        let hessian = self.hessian(hessian, infos[3])?;
         done.extend(self.quantize(&infos[3..], Some(&hessian))?);
         layer.attention.o_proj = self.dequantized(&done[3].packed);
         Ok((done, contexts))
@@ -124,15 +127,16 @@ impl<B: PackedOps> LayerTask<'_, B> {
         let inputs = &routed.inputs[e];
         let products = |matrices: f64| matrices * flops::product(w1, inputs.total_rows());
 
-        let mut hessian = Hessian::new(w1.cols);
+        let mut hessian = Moment::new(w1.cols, self.device);
         for x in inputs.read()? {
             self.observe(&mut hessian, &x?, w1)?;
         }
+        let hessian = self.hessian(hessian, w1)?;
         let first_and_third = self.quantize(&[w1, w3], Some(&hessian))?;
         drop(hessian);
         let [gate, up] = [0, 1].map(|i: usize| self.dequantized(&first_and_third[i].packed));
 
-        let mut hessian = Hessian::new(w2.cols);
+        let mut hessian = Moment::new(w2.cols, self.device);
         let mut hidden = stream.scratch(&format!("gated-{e:03}"), w2.cols)?;
         let clock = self.clock.forward(products(2.0));
         let pass = |inputs, _: &Weights<B>| to_host(gated(&gate, &up, inputs));
@@ -144,6 +148,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
         drop(clock);
         drop((gate, up));
         let (hidden, _) = hidden.finish()?;
+        let hessian = self.hessian(hessian, w2)?;
         let second = self.quantize(&[w2], Some(&hessian))?;
         drop(hessian);
 
@@ -158,7 +163,12 @@ impl<B: PackedOps> LayerTask<'_, B> {
         Ok((std::iter::once(first).chain(second).chain([third]).collect(), outputs.finish()?.0))
     }
 
-    fn observe(&self, hessian: &mut Hessian, x: &[f32], info: &MatrixInfo) -> Result<(), MixtralError> {
+    fn hessian(&self, moment: Moment<B>, info: &MatrixInfo) -> Result<Hessian, MixtralError> {
+        let hessian = self.clock.time(Part::Hessians, || moment.finish());
+        hessian.map_err(|source| MixtralError::quantize(&weight(&info.name), source))
+    }
+
+    fn observe(&self, hessian: &mut Moment<B>, x: &[f32], info: &MatrixInfo) -> Result<(), MixtralError> {
         let work = flops::hessian(info.cols, x.len() / info.cols);
         let added = self.clock.work(Part::Hessians, work, || hessian.add(x));
         added.map_err(|source| MixtralError::quantize(&weight(&info.name), source))

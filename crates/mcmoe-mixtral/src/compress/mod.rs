@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `job` | the steps, each done layer on record |
 //! | `layer` | one layer: Hessians, rounding, the stream moved on |
+//! | `moment` | Hessians, summed up where the model runs |
 //! | `repair` | norms, scales and gate of a quantized layer tuned towards the 16-bit one |
 //! | `work`, `journal`, `fingerprint` | what an unfinished run leaves and what it may go on from |
 //! | `plan`, `clock` | what it will take, what it took |
@@ -14,6 +15,7 @@ mod goal;
 mod job;
 mod journal;
 mod layer;
+mod moment;
 mod options;
 mod plan;
 mod repair;

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use mcmoe_tensor_kernels::{PackedOps, dense_rows};
 
-use super::{Activations, DecoderLayer, Expert, KvCache, Linear, Pruning, RmsNorm, Rope, Sequences};
+use super::{Activations, DecoderLayer, Expert, KvCache, Linear, Pruning, RmsNorm, Rope, Sequences, moved};
 use crate::{MixtralConfig, MixtralError};
 
 /// A Mixtral ready to run.
@@ -141,7 +141,7 @@ impl<B: PackedOps> Mixtral<B> {
             trace.hidden_states.push(super::to_host(hidden.clone()));
             trace.router_logits.extend(logits.cloned().map(super::to_host));
         })?;
-        let last = hidden.clone().to_device(&self.places.last);
+        let last = moved(hidden.clone(), &self.places.last);
         trace.final_norm = super::to_host(self.norm.forward(last));
         Ok((self.logits(hidden, tokens.len()), trace))
     }
@@ -162,7 +162,7 @@ impl<B: PackedOps> Mixtral<B> {
         let mut angles = self.rope.angles(past..past + len, &self.places.first);
         for (l, (layer, device)) in self.layers.iter().zip(&self.places.layers).enumerate() {
             if hidden.device() != *device {
-                (hidden, angles) = (hidden.to_device(device), angles.to_device(device));
+                (hidden, angles) = (moved(hidden, device), angles.moved(device));
             }
             let sequences =
                 Sequences { batch: tokens.len(), angles: &angles, pruning: self.pruning.as_ref() };
@@ -187,7 +187,7 @@ impl<B: PackedOps> Mixtral<B> {
 
     /// Logits of the residual stream of all tokens of a batch.
     pub(crate) fn logits(&self, hidden: Tensor<B, 2>, batch: usize) -> Tensor<B, 3> {
-        let logits = self.lm_head.forward(self.norm.forward(hidden.to_device(&self.places.last)));
+        let logits = self.lm_head.forward(self.norm.forward(moved(hidden, &self.places.last)));
         let [rows, vocab] = logits.dims();
         logits.reshape([batch, rows / batch, vocab])
     }

@@ -46,6 +46,11 @@ pub(crate) fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f
     tensor.into_data().convert::<f32>().into_vec().expect("converted to f32 just before")
 }
 
+/// A tensor on `device`, by way of the host: not every card can reach the memory of another.
+pub(crate) fn moved<B: Backend, const D: usize>(tensor: Tensor<B, D>, device: &B::Device) -> Tensor<B, D> {
+    if tensor.device() == *device { tensor } else { Tensor::from_data(tensor.into_data(), device) }
+}
+
 /// A tensor from elements on the host.
 pub(crate) fn from_host<B: Backend, const D: usize>(
     values: Vec<f32>,

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use mcmoe_tensor_kernels::{PackedOps, plain, rotate_heads};
 
-use super::from_host;
+use super::{from_host, moved};
 
 /// Wavelengths of the rotation; angles are computed for the positions at hand.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl<B: Backend> Angles<B> {
     }
 
     /// The same angles on another device.
-    pub(crate) fn to_device(&self, device: &B::Device) -> Self {
-        Self { cos: self.cos.clone().to_device(device), sin: self.sin.clone().to_device(device) }
+    pub(crate) fn moved(self, device: &B::Device) -> Self {
+        Self { cos: moved(self.cos, device), sin: moved(self.sin, device) }
     }
 }

@@ -3,12 +3,14 @@
 
 pub(crate) mod compression;
 pub(crate) mod oracle;
+pub(crate) mod reference;
 pub(crate) mod weights;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::model::Mixtral;
 use mcmoe_mixtral::{CpuBackend, Precision, Tokenizer};
@@ -62,7 +64,7 @@ pub(crate) fn demo_tokens(start: usize, len: usize) -> Vec<u32> {
 }
 
 /// A tensor's elements.
-pub(crate) fn host<const D: usize>(tensor: Tensor<CpuBackend, D>) -> Vec<f32> {
+pub(crate) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().unwrap()
 }
 

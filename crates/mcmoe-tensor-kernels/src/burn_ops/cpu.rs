@@ -26,6 +26,12 @@ impl PackedOps for Flex {
     type Routes = Routing;
     type Tally = RouteCounts;
 
+    const ON_HOST: bool = true;
+
+    fn kernels(_device: &Self::Device) -> String {
+        backend().to_string()
+    }
+
     fn packed_from(matrix: PackedMatrix, precision: Precision, _device: &Self::Device) -> CpuPacked {
         CpuPacked { matrix, precision }
     }

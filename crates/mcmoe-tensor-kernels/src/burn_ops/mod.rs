@@ -36,6 +36,19 @@ pub trait PackedOps: BurnBackend {
     /// What happened to the experts of a layer so far.
     type Tally: Clone + Default + Send + Sync + Debug + 'static;
 
+    /// Whether tensors lie in the host's memory.
+    const ON_HOST: bool = false;
+
+    /// What computes.
+    fn kernels(device: &Self::Device) -> String {
+        format!("{} on {device:?}", Self::name(device))
+    }
+
+    /// Bytes of its own memory that a device has taken so far, if it has any and tells.
+    fn device_memory(_device: &Self::Device) -> Option<u64> {
+        None
+    }
+
     /// Brings a packed matrix to `device`. On the CPU this copies nothing.
     fn packed_from(matrix: PackedMatrix, precision: Precision, device: &Self::Device) -> Self::Packed;
 

@@ -87,6 +87,10 @@ where
     type Routes = GpuRoutes<Self>;
     type Tally = GpuTally<Self>;
 
+    fn device_memory(device: &Self::Device) -> Option<u64> {
+        B::device_memory(device)
+    }
+
     fn packed_from(matrix: PackedMatrix, precision: Precision, device: &Self::Device) -> B::Packed {
         B::packed_from(matrix, precision, device)
     }

@@ -35,6 +35,10 @@ where
     type Routes = GpuRoutes<Self>;
     type Tally = GpuTally<Self>;
 
+    fn device_memory(device: &R::Device) -> Option<u64> {
+        R::client(device).memory_usage().ok().map(|usage| usage.bytes_reserved)
+    }
+
     fn packed_from(matrix: PackedMatrix, precision: Precision, device: &R::Device) -> GpuPacked {
         GpuPacked::new(&matrix, precision, &R::client(device))
     }

@@ -8,6 +8,7 @@ mod cases;
 mod experts;
 mod products;
 mod rest;
+mod sources;
 
 use half::f16;
 use mcmoe_tensor_kernels::{KernelError, PackedOps};
@@ -30,6 +31,11 @@ macro_rules! suite {
 
             fn device() -> Option<<$single as burn::tensor::backend::BackendTypes>::Device> {
                 super::device::<$single>($device(0), stringify!($name))
+            }
+
+            #[test]
+            fn sources() {
+                device().iter().for_each(sources::all::<$single>);
             }
 
             #[test]
