@@ -99,7 +99,7 @@ impl<B: PackedOps> KernelBench<'_, B> {
         let mut experts: Vec<[B::Packed; 3]> =
             (0..count).map(|_| [&wide, &wide, &tall].map(|matrix| self.on_device(matrix))).collect();
         let mut experts: Vec<[&mut B::Packed; 3]> =
-            experts.iter_mut().map(|expert| expert.each_mut()).collect();
+            experts.iter_mut().map(<[B::Packed; 3]>::each_mut).collect();
         let Some(together) = B::experts_from(&mut experts, self.device) else { return Ok(None) };
         let x = self.random(hidden);
         // All experts in turns.

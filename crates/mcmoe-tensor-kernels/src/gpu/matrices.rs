@@ -160,7 +160,7 @@ fn moved<R: CubeRuntime>(
     let (count, dim) = cubes(client, len / 4);
     // SAFETY: tiles are whole words, and the place is as long as what is copied to it.
     unsafe {
-        copy::launch_unchecked::<R>(client, count, dim, raw(from, len), raw(to, bytes), start / 4, len / 4)
+        copy::launch_unchecked::<R>(client, count, dim, raw(from, len), raw(to, bytes), start / 4, len / 4);
     };
     to.clone().offset_start(start as u64).offset_end((bytes - start - len) as u64)
 }

@@ -3,6 +3,7 @@
 //! They read the same bytes as the CPU's kernels. Activations stay floats, whatever [`Precision`] says: with
 //! [`Precision::Int8`] products of many tokens may use 16-bit floats where a GPU has matrix units for them.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_pass_by_value, reason = "what a kernel is compiled for is passed by value")]
 
 mod attention;
 mod code;

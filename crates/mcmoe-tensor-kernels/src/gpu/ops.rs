@@ -270,9 +270,9 @@ where
         let [gate, down] = &experts.shapes;
         assert_eq!([hidden, gate.rows()], [gate.cols(), down.cols()], "experts of these sizes");
         let inputs = prepare(&x, gate);
-        let gated = run_experts(&x, inputs, experts, routes, 0);
+        let gated = run_experts(&x, &inputs, experts, routes, 0);
         let inputs = prepare(&gated, down);
-        let parts = run_experts(&x, inputs, experts, routes, 1);
+        let parts = run_experts(&x, &inputs, experts, routes, 1);
         let y = empty(&x, [tokens, down.rows()]);
         let len = tokens * down.rows();
         let (count, dim) = cubes(&x.client, len);
@@ -411,7 +411,7 @@ pub(super) fn rotated<R: CubeRuntime>(x: &CubeTensor<R>, stride: usize, back: bo
         // SAFETY: columns are whole blocks of `chunks * MOST`, without padding; each unit takes `chunks` of
         // them.
         unsafe {
-            rotate::mix::launch_unchecked::<R>(&x.client, count, dim, arg(&y), cols, len, chunks, back)
+            rotate::mix::launch_unchecked::<R>(&x.client, count, dim, arg(&y), cols, len, chunks, back);
         };
     }
     y
@@ -543,7 +543,7 @@ fn run_experts<
     B: burn::tensor::backend::Backend<FloatTensorPrimitive = CubeTensor<R>, IntTensorPrimitive = CubeTensor<R>>,
 >(
     x: &CubeTensor<R>,
-    inputs: CubeTensor<R>,
+    inputs: &CubeTensor<R>,
     experts: &GpuExperts,
     routes: &GpuRoutes<B>,
     role: usize,
@@ -562,12 +562,12 @@ fn run_experts<
             raw(&experts.tables, 4),
             raw(&experts.places[role], 4),
             arg(&routes.plan),
-            arg(&inputs),
+            arg(inputs),
             arg(&y),
             shape.rows(),
             size.slots(),
             pieces(shape),
-            dims::<R, 2>(&inputs)[1] / 4,
+            dims::<R, 2>(inputs)[1] / 4,
             shape.rows(),
             size.top_k,
             experts.codes.clone(),

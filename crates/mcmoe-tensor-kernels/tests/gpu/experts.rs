@@ -87,7 +87,7 @@ pub(crate) fn blocks<B: PackedOps>(device: &B::Device) {
         let on_device = |matrix: &PackedMatrix| B::packed_from(matrix.clone(), Precision::F32, device);
         let mut parts: Vec<[B::Packed; 3]> =
             matrices.iter().map(|expert| expert.each_ref().map(on_device)).collect();
-        let mut parts: Vec<[&mut B::Packed; 3]> = parts.iter_mut().map(|expert| expert.each_mut()).collect();
+        let mut parts: Vec<[&mut B::Packed; 3]> = parts.iter_mut().map(<[B::Packed; 3]>::each_mut).collect();
         let together = B::experts_from(&mut parts, device).expect("codes of one kind");
         for tokens in [1, 2, 7, 64] {
             let (x, logits) = (random(tokens * hidden, 6), logits(tokens, false));

@@ -104,7 +104,7 @@ fn chain<B: PackedOps>(device: &B::Device) -> Vec<f32> {
             [matrix(inner, hidden, 0), matrix(inner, hidden, 1), matrix(hidden, inner, 2)]
         })
         .collect();
-    let mut parts: Vec<[&mut B::Packed; 3]> = parts.iter_mut().map(|expert| expert.each_mut()).collect();
+    let mut parts: Vec<[&mut B::Packed; 3]> = parts.iter_mut().map(<[B::Packed; 3]>::each_mut).collect();
     let together = B::experts_from(&mut parts, device).unwrap();
     let output = hidden_states.clone() + packed_experts::<B>(hidden_states, &together, &routes);
     assert_eq!(B::counts(&tally).activations, 6);

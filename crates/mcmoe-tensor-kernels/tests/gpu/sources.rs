@@ -55,7 +55,7 @@ fn experts<B: PackedOps>(device: &B::Device) {
             .map(|coding| [of(coding, 128, 64), of(coding, 128, 64), of(coding, 64, 128)])
             .collect();
         let mut experts: Vec<[&mut B::Packed; 3]> =
-            experts.iter_mut().map(|expert| expert.each_mut()).collect();
+            experts.iter_mut().map(<[B::Packed; 3]>::each_mut).collect();
         let together = B::experts_from(&mut experts, device).expect("codes of one kind");
         for tokens in [1, 2, 4, 8] {
             let x = Tensor::<B, 2>::zeros([tokens, 64], device);
