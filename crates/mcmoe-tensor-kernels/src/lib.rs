@@ -62,7 +62,7 @@ pub use bit_width::BitWidth;
 #[cfg(feature = "burn")]
 pub use burn_ops::{
     CpuExpert, CpuPacked, PackedOps, decode_attention, dense_linear, dense_rows, packed_experts,
-    packed_linear, plain, protect, rms_norm, rotate_heads, route, write_positions,
+    packed_linear, packed_weights, plain, protect, rms_norm, rotate_heads, route, write_positions,
 };
 pub use bytes::SharedBytes;
 pub use coding::Coding;

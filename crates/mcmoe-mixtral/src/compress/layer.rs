@@ -5,7 +5,7 @@
 
 use burn::tensor::Tensor;
 use mcmoe_quant::{Hessian, Matrix, PackedMatrix, quantize_all};
-use mcmoe_tensor_kernels::PackedOps;
+use mcmoe_tensor_kernels::{PackedOps, packed_weights};
 use rayon::prelude::*;
 
 use super::clock::{Clock, Part, flops};
@@ -232,7 +232,7 @@ impl<B: PackedOps> LayerTask<'_, B> {
 
     /// The matrix as the model will compute with it, dense because many tokens are about to pass.
     fn dequantized(&self, packed: &PackedMatrix) -> Linear<B> {
-        let shape = packed.shape();
-        Linear::dense(packed.dequantize(), shape.rows(), shape.cols(), self.device)
+        let packed = B::packed_from(packed.clone(), self.source.precision, self.device);
+        Linear::Dense(packed_weights::<B>(&packed, self.device))
     }
 }

@@ -65,6 +65,11 @@ impl PackedOps for Flex {
         products.into_iter().zip(rows).map(|(y, rows)| device(y, [tokens, rows])).collect()
     }
 
+    fn packed_weights(weight: &CpuPacked, _device: &Self::Device) -> FlexTensor {
+        let shape = weight.matrix.shape();
+        device(weight.matrix.dequantize(), [shape.rows(), shape.cols()])
+    }
+
     fn dense_linear(x: FlexTensor, weight: &DenseMatrix) -> FlexTensor {
         let (x, [tokens, _]) = host(&x);
         let y = backend().dense_matmul(weight, slice(&x)).expect("shapes that match");

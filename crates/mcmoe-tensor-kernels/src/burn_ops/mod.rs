@@ -71,6 +71,9 @@ pub trait PackedOps: BurnBackend {
     /// weight's precision is that of all.
     fn packed_linear(x: FloatTensor<Self>, weights: &[&Self::Packed]) -> Vec<FloatTensor<Self>>;
 
+    /// The weights that a packed matrix stands for, `[rows, cols]`.
+    fn packed_weights(weight: &Self::Packed, device: &Self::Device) -> FloatTensor<Self>;
+
     /// `x Wᵀ`, `[tokens, rows]`; `x` is `[tokens, cols]`.
     fn dense_linear(x: FloatTensor<Self>, weight: &Self::Dense) -> FloatTensor<Self>;
 
@@ -144,6 +147,11 @@ pub trait PackedOps: BurnBackend {
 /// When `x`'s second dimension is not the number of columns of a weight.
 pub fn packed_linear<B: PackedOps>(x: Tensor<B, 2>, weights: &[&B::Packed]) -> Vec<Tensor<B, 2>> {
     B::packed_linear(x.into_primitive().tensor(), weights).into_iter().map(tensor).collect()
+}
+
+/// The weights that a packed matrix stands for as a burn tensor, `[rows, cols]`.
+pub fn packed_weights<B: PackedOps>(weight: &B::Packed, device: &B::Device) -> Tensor<B, 2> {
+    tensor(B::packed_weights(weight, device))
 }
 
 /// `x Wᵀ` on burn tensors for a matrix that is not packed.

@@ -2,7 +2,8 @@
 
 use cubecl::prelude::*;
 
-use super::code::{Code, QUADS, Words, half, share, write_piece};
+use super::code::{Code, QUADS, Words, share};
+use super::decode::{half, write_piece};
 use super::linear::UNITS;
 use crate::DenseType;
 use crate::shape::TILE_ROWS;

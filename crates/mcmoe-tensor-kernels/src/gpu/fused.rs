@@ -133,6 +133,16 @@ where
         })
     }
 
+    fn packed_weights(weight: &B::Packed, device: &Self::Device) -> FloatTensor<Self> {
+        // The matrix is there, whatever else waits to be computed.
+        let weights = B::packed_weights(weight, device);
+        let (shape, dtype) = (weights.shape(), weights.dtype());
+        let run = move |ir: &CustomOpIr, handles: &mut Handles<B>| {
+            handles.register_float_tensor::<B>(&ir.outputs[0].id, weights.clone());
+        };
+        register::<B>("packed_weights", device, vec![], vec![(shape, dtype)], run).remove(0)
+    }
+
     fn dense_linear(x: FloatTensor<Self>, weight: &B::Dense) -> FloatTensor<Self> {
         let (weight, [tokens, _]) = (weight.clone(), dims::<B, 2>(&x));
         let [rows, _] = B::dense_sides(&weight);

@@ -2,7 +2,8 @@
 
 use cubecl::prelude::*;
 
-use super::code::{Code, Fours, QUAD, QUADS, Words, add_pieces, share, table_start};
+use super::code::{Code, Fours, QUAD, QUADS, Words, share, table_start};
+use super::decode::add_pieces;
 use crate::shape::TILE_ROWS;
 
 /// Units of a cube that works on a tile.

@@ -7,6 +7,7 @@
 
 mod attention;
 mod code;
+mod decode;
 mod dense;
 mod devices;
 mod fused;
@@ -17,6 +18,7 @@ mod ops;
 mod rotate;
 mod route;
 mod routes;
+mod steps;
 
 #[cfg(feature = "cuda")]
 pub use devices::{CudaBackend, cuda_device};

@@ -2,7 +2,7 @@
 
 use mcmoe_tensor_kernels::{
     BitWidth, Coding, DenseMatrix, DenseType, PackedOps, Precision, TrellisRate, dense_linear, dense_rows,
-    packed_linear,
+    packed_linear, packed_weights,
 };
 
 use crate::cases::{F16_BUDGET, F32_BUDGET, assert_close, assert_product, packed, random, tensor, values};
@@ -55,6 +55,10 @@ fn product<B: PackedOps>(
     let matrix = packed(rows, cols, coding, group_size, 5);
     let weights = matrix.dequantize();
     let on_device = B::packed_from(matrix, Precision::F32, device);
+    if budget == F32_BUDGET {
+        let found = values(packed_weights::<B>(&on_device, device));
+        assert_close(&format!("weights of {coding}, {rows} x {cols}"), &found, &weights, 1e-6);
+    }
     for &tokens in batches {
         let x = random(tokens * cols, tokens as u64);
         let [y] =

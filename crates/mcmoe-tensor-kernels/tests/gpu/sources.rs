@@ -4,8 +4,8 @@
 use burn::tensor::Tensor;
 use mcmoe_tensor_kernels::{
     BitWidth, Coding, DenseMatrix, DenseType, PackedOps, Precision, RouteRule, TrellisRate, decode_attention,
-    dense_linear, dense_rows, packed_experts, packed_linear, protect, rms_norm, rotate_heads, route,
-    write_positions,
+    dense_linear, dense_rows, packed_experts, packed_linear, packed_weights, protect, rms_norm, rotate_heads,
+    route, write_positions,
 };
 
 use crate::cases::{packed, values};
@@ -27,6 +27,7 @@ fn products<B: PackedOps>(device: &B::Device) {
         for cols in [128, 100, 8192] {
             let matrix = packed(32, cols, coding, 128, 1);
             let weight = B::packed_from(matrix, Precision::Int8, device);
+            read(packed_weights::<B>(&weight, device));
             for tokens in if cols == 128 { &[1, 2, 4, 8, 64][..] } else { &[1] } {
                 let x = Tensor::<B, 2>::zeros([*tokens, cols], device);
                 packed_linear::<B>(x, &[&weight]).into_iter().for_each(read);
