@@ -95,6 +95,6 @@ fn cards_that_are_not_there() {
         return;
     }
     let device = |device: &str| run(mcmoe("generate").args([DEMO, "--prompt", "a", "--device", device]));
-    device("wgpu:77").failed(&["wgpu:77", "there"]);
+    device("wgpu:77").failed(&["wgpu:77", "driver finds"]);
     device("wgpu:0,wgpu:77").failed(&["wgpu:0,wgpu:77"]);
 }

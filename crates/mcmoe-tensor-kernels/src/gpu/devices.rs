@@ -37,8 +37,8 @@ pub fn wgpu_device(index: usize) -> Result<burn_wgpu::WgpuDevice, KernelError> {
     devices.get(index).cloned().ok_or_else(|| KernelError::NoDevice {
         reason: match devices.len() {
             0 => format!("no {backend} driver finds a graphics card; on Linux, packages like mesa-vulkan-drivers hold drivers"),
-            1 => "there is one, number 0".to_owned(),
-            count => format!("there are {count}, numbered from 0"),
+            1 => "the driver finds one card, number 0".to_owned(),
+            count => format!("the driver finds {count} cards, numbered from 0"),
         },
     })
 }
@@ -66,8 +66,8 @@ pub fn cuda_device(index: usize) -> Result<burn_cuda::CudaDevice, KernelError> {
     match result::device::get_count() {
         Ok(count) if index < count as usize => Ok(burn_cuda::CudaDevice::new(index)),
         Ok(0) => refuse("the NVIDIA driver finds no card".to_owned()),
-        Ok(1) => refuse("there is one, number 0".to_owned()),
-        Ok(count) => refuse(format!("there are {count}, numbered from 0")),
+        Ok(1) => refuse("the driver finds one card, number 0".to_owned()),
+        Ok(count) => refuse(format!("the driver finds {count} cards, numbered from 0")),
         Err(error) => refuse(format!("the NVIDIA driver does not say what cards there are: {error}")),
     }
 }
