@@ -20,6 +20,7 @@
 //! | how fast this machine reads memory | [`Bandwidth`] |
 //! | the kernels for this CPU: scalar, AVX2, AVX-512, NEON | [`Backend`] |
 //! | the same on burn tensors (feature `burn`) | `PackedOps` |
+//! | the same on graphics cards (features `wgpu`, `cuda`) | `PackedOps` for `WgpuBackend`, `CudaBackend` |
 //!
 //! It does not choose codes, scales or zeros: that is `mcmoe-quant`'s work.
 //!

@@ -17,7 +17,11 @@ use crate::progress::Reporter;
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     if args.kernels {
         let reports = on_threads(args.threads, || args.compute.device.run(Kernels { args }))?;
-        return if args.json { output::json(&reports) } else { kernel_table(&reports) };
+        return if args.json {
+            output::json(&serde_json::json!({ "kernels": reports }))
+        } else {
+            kernel_table(&reports)
+        };
     }
     let report = on_threads(args.threads, || args.compute.device.run(Measure { args }))?;
     if args.json { output::json(&report) } else { table(&report) }

@@ -87,3 +87,14 @@ fn the_environment_can_force_kernels() {
     let unknown = run(mcmoe("inspect").arg(compressed()).env("MCMOE_CPU", "sse9"));
     unknown.refused(2, &["MCMOE_CPU", "sse9", "scalar"]);
 }
+
+#[test]
+fn single_kernels_are_measured_at_every_width() {
+    let report = run(mcmoe("bench").args(["--kernels", "--rounds", "1", "--json"])).json();
+    let reports = report["kernels"].as_array().unwrap();
+    // Four widths and six rates: two shapes, and a block of experts.
+    assert_eq!(reports.len(), 10 * 3);
+    for report in reports {
+        assert!(number(report, "gb_s") > 0.0 && number(report, "machine_gb_s") > 0.0, "{report}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
-use mcmoe_quant::{BitWidth, Coding, PackedMatrix, Precision, TrellisRate};
+use mcmoe_quant::{BitWidth, Coding, PackedMatrix, PackedShape, Precision, TrellisRate};
 use mcmoe_tensor_kernels::{PackedOps, RouteRule, packed_experts, packed_linear, route};
 use serde::Serialize;
 
@@ -77,9 +77,11 @@ struct KernelBench<'a, B: PackedOps> {
 
 impl<B: PackedOps> KernelBench<'_, B> {
     fn linear(&self, packing: Packing, rows: usize, cols: usize) -> Result<KernelReport, MixtralError> {
-        let (matrix, bytes) = matrix(packing, rows, cols)?;
+        let shape = shape(packing, rows, cols)?;
+        let bytes = shape.total_bytes();
         let copies = (BYTES / bytes).max(1);
-        let weights: Vec<B::Packed> = (0..copies).map(|_| self.on_device(&matrix)).collect();
+        let weights: Vec<B::Packed> =
+            (0..copies as u64).map(|seed| self.random_matrix(shape, seed)).collect();
         let x = self.random(cols);
         let pass =
             || weights.iter().map(|weight| packed_linear::<B>(x.clone(), &[weight])).collect::<Vec<_>>();
@@ -93,11 +95,13 @@ impl<B: PackedOps> KernelBench<'_, B> {
         config: &MixtralConfig,
     ) -> Result<Option<KernelReport>, MixtralError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let [(wide, wide_bytes), (tall, tall_bytes)] =
-            [matrix(packing, inner, hidden)?, matrix(packing, hidden, inner)?];
+        let [wide, tall] = [shape(packing, inner, hidden)?, shape(packing, hidden, inner)?];
         let (count, top_k) = (config.num_local_experts, config.num_experts_per_tok);
-        let mut experts: Vec<[B::Packed; 3]> =
-            (0..count).map(|_| [&wide, &wide, &tall].map(|matrix| self.on_device(matrix))).collect();
+        let expert = |e: usize| {
+            let matrix = |i: usize, shape| self.random_matrix(shape, (3 * e + i) as u64);
+            [matrix(0, wide), matrix(1, wide), matrix(2, tall)]
+        };
+        let mut experts: Vec<[B::Packed; 3]> = (0..count).map(expert).collect();
         let mut experts: Vec<[&mut B::Packed; 3]> =
             experts.iter_mut().map(<[B::Packed; 3]>::each_mut).collect();
         let Some(together) = B::experts_from(&mut experts, self.device) else { return Ok(None) };
@@ -113,7 +117,7 @@ impl<B: PackedOps> KernelBench<'_, B> {
         let pass = || {
             routes.iter().map(|routes| packed_experts::<B>(x.clone(), &together, routes)).collect::<Vec<_>>()
         };
-        let bytes = routes.len() * top_k * (2 * wide_bytes + tall_bytes);
+        let bytes = routes.len() * top_k * (2 * wide.total_bytes() + tall.total_bytes());
         Ok(Some(self.report("experts", packing, [inner, hidden], bytes as f64, pass)))
     }
 
@@ -140,8 +144,9 @@ impl<B: PackedOps> KernelBench<'_, B> {
         KernelReport { kernel, coding, rows, cols, gb_s: mean(&found), machine_gb_s: mean(&machine) }
     }
 
-    fn on_device(&self, matrix: &PackedMatrix) -> B::Packed {
-        B::packed_from(matrix.clone(), Precision::default(), self.device)
+    /// A matrix of random codes.
+    fn random_matrix(&self, shape: PackedShape, seed: u64) -> B::Packed {
+        B::packed_from(PackedMatrix::synthetic(shape, seed), Precision::default(), self.device)
     }
 
     fn random(&self, cols: usize) -> Tensor<B, 2> {
@@ -149,8 +154,6 @@ impl<B: PackedOps> KernelBench<'_, B> {
     }
 }
 
-/// A matrix of random codes, and its bytes.
-fn matrix(packing: Packing, rows: usize, cols: usize) -> Result<(PackedMatrix, usize), MixtralError> {
-    let shape = packing.shape(rows, cols).map_err(|error| MixtralError::shape("--kernels", &error))?;
-    Ok((PackedMatrix::synthetic(shape, 1), shape.total_bytes()))
+fn shape(packing: Packing, rows: usize, cols: usize) -> Result<PackedShape, MixtralError> {
+    packing.shape(rows, cols).map_err(|error| MixtralError::shape("--kernels", &error))
 }

@@ -51,7 +51,7 @@ impl GpuPacked {
         client: &ComputeClient<R>,
     ) -> Self {
         let shape = *matrix.shape();
-        let weights = client.create_from_slice(matrix.bytes());
+        let weights = uploaded(client, matrix.bytes());
         let tables = client.create_from_slice(u32::as_bytes(&tables(&[Code::new(&shape)])));
         Self { shape, precision, weights, tables }
     }
@@ -75,10 +75,10 @@ impl GpuDense {
         let (rows, cols) = (matrix.rows(), matrix.cols());
         let whole_words = matrix.dtype() == DenseType::F32 || cols.is_multiple_of(2);
         let (dtype, elements) = if whole_words {
-            (matrix.dtype(), client.create_from_slice(matrix.bytes()))
+            (matrix.dtype(), uploaded(client, matrix.bytes()))
         } else {
             let values: Vec<f32> = (0..rows).flat_map(|row| matrix.row(row)).collect();
-            (DenseType::F32, client.create_from_slice(f32::as_bytes(&values)))
+            (DenseType::F32, uploaded(client, f32::as_bytes(&values)))
         };
         Self { rows, cols, dtype, elements }
     }
@@ -146,6 +146,18 @@ impl GpuExperts {
             count: experts.len(),
         })
     }
+}
+
+/// A matrix's bytes in the card's memory. Backends have no errors to return here; the card's would say nothing
+/// of what was too large.
+fn uploaded<R: CubeRuntime>(client: &ComputeClient<R>, bytes: &[u8]) -> Handle {
+    let most = client.properties().memory.max_page_size;
+    let len = bytes.len();
+    assert!(
+        len as u64 <= most,
+        "a matrix of {len} bytes is more than the {most} that this card takes in one piece"
+    );
+    client.create_from_slice(bytes)
 }
 
 /// Copies a matrix of `len` bytes to its place in `to`, of `bytes`, and returns that place.
