@@ -10,20 +10,21 @@ use mcmoe_mixtral::synthetic::{Shape, Synthetic};
 use mcmoe_mixtral::{MixtralError, OnDevice, PackedOps};
 
 use super::Failure;
+use super::shared::run_on;
 use crate::args::BenchArgs;
 use crate::output;
 use crate::progress::Reporter;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     if args.kernels {
-        let reports = on_threads(args.threads, || args.compute.device.run(Kernels { args }))?;
+        let reports = on_threads(args.threads, || run_on(&args.compute.device, Kernels { args }))?;
         return if args.json {
             output::json(&serde_json::json!({ "kernels": reports }))
         } else {
             kernel_table(&reports)
         };
     }
-    let report = on_threads(args.threads, || args.compute.device.run(Measure { args }))?;
+    let report = on_threads(args.threads, || run_on(&args.compute.device, Measure { args }))?;
     if args.json { output::json(&report) } else { table(&report) }
 }
 

@@ -10,7 +10,8 @@ use mcmoe_mixtral::inspect::{Inspection, inspect};
 use mcmoe_mixtral::{Method, MixtralConfig, MixtralError, OnDevice, PackedOps};
 use serde::Serialize;
 
-use super::{Failure, shared};
+use super::Failure;
+use super::shared::{self, run_on};
 use crate::args::{CompressArgs, MethodArg, RepairArg};
 use crate::output;
 use crate::progress::Reporter;
@@ -22,10 +23,10 @@ pub(crate) fn run(args: CompressArgs) -> Result<(), Failure> {
     let options = options(args, &config)?;
     options.check_calibration().map_err(|error| Failure::Usage(error.to_string()))?;
     if dry_run {
-        let plan = device.run(DryRun { model, options })?;
+        let plan = run_on(&device, DryRun { model, options })?;
         return if json { output::json(&plan) } else { print_plan(&plan) };
     }
-    let report = device.run(Compress { model, output: output.clone(), options })?;
+    let report = run_on(&device, Compress { model, output: output.clone(), options })?;
     for (matrix, fallback) in rarely_reached(&report) {
         tracing::info!(matrix = matrix.name, ?fallback, "rarely reached by calibration");
     }

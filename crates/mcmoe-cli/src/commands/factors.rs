@@ -4,7 +4,8 @@ use mcmoe_mixtral::calibrate::{Calibration, FactorOptions, collect_factors};
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::{Factors, MixtralError, OnDevice, PackedOps, Tokenizer};
 
-use super::{Failure, shared};
+use super::Failure;
+use super::shared::{self, run_on};
 use crate::args::FactorsArgs;
 use crate::output;
 use crate::progress::Reporter;
@@ -23,7 +24,7 @@ pub(crate) fn run(args: FactorsArgs) -> Result<(), Failure> {
     let options = FactorOptions::default().group_size(args.group_size).work_dir(work_dir);
     let options = options.matrices(args.matrices);
     let data = calibration.record().data.join(", ");
-    let mut factors = args.device.run(Collect { folder: &folder, calibration, options })?;
+    let mut factors = run_on(&args.device, Collect { folder: &folder, calibration, options })?;
     factors.calibration = Some(data);
     factors.write(&args.output)?;
     if args.json { output::json(&factors) } else { Ok(()) }

@@ -5,7 +5,7 @@ use std::path::Path;
 use mcmoe_mixtral::calibrate::Calibration;
 use mcmoe_mixtral::folder::ModelFolder;
 use mcmoe_mixtral::model::{Mixtral, Pruning};
-use mcmoe_mixtral::{MixtralConfig, MixtralError, OnDevice, PackedOps, Precision};
+use mcmoe_mixtral::{Device, MixtralConfig, MixtralError, OnDevice, PackedOps, Precision};
 
 use crate::args::{CalibrationArgs, ModeArg, ModeArgs, RunArgs};
 use crate::progress::Reporter;
@@ -43,6 +43,15 @@ pub(super) trait WithModel {
     fn run<B: PackedOps>(self, model: &Mixtral<B>) -> Result<Self::Output, MixtralError>;
 }
 
+/// Does `work` on `device`. A graphics card tells of its failures by panics, which become errors: nobody has to
+/// read about them twice.
+pub(crate) fn run_on<W: OnDevice>(device: &Device, work: W) -> Result<W::Output, MixtralError> {
+    if *device != Device::Cpu {
+        std::panic::set_hook(Box::new(|_| ()));
+    }
+    device.run(work)
+}
+
 /// Loads the model of `folder` on `device` with the wanted pruning and does `work` with it.
 pub(super) fn with_model<W: WithModel>(
     folder: &ModelFolder,
@@ -55,7 +64,7 @@ pub(super) fn with_model<W: WithModel>(
     let prune = &args.prune;
     let pruning = if prune.prune { Some(folder.pruning(prune.protect)?) } else { None };
     let work = Loaded { folder, pruning, precision: args.compute.activations, work };
-    args.compute.device.run(work).map_err(|error| match error {
+    run_on(&args.compute.device, work).map_err(|error| match error {
         // Opening looks at no packed byte: perhaps one of them is to blame, and can be named.
         MixtralError::NotFinite { .. } => folder.check_contents().err().unwrap_or(error),
         error => error,
