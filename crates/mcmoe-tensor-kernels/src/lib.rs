@@ -54,6 +54,7 @@ mod mapped;
 mod packed;
 mod precision;
 mod rotation;
+#[cfg(feature = "burn")]
 mod routing;
 mod shape;
 mod trellis;
@@ -77,6 +78,7 @@ pub use gpu::{WgpuBackend, wgpu_device};
 pub use kernels::{Backend, DecodeAttention, DenseMatrix, DenseType, ExpertWork, matmul};
 pub use packed::PackedMatrix;
 pub use precision::Precision;
+#[cfg(feature = "burn")]
 pub use routing::{RouteCounts, RouteRule, Routing};
 pub use shape::PackedShape;
 pub use trellis::{TrellisMemory, TrellisPath, TrellisRate, TrellisSearch};
