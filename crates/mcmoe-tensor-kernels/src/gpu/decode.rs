@@ -86,6 +86,17 @@ impl Place {
     }
 }
 
+/// Sums of nothing.
+#[cube]
+pub(super) fn no_sums(#[comptime] len: usize) -> Array<f32> {
+    let mut sums = Array::<f32>::new(len);
+    #[unroll]
+    for at in 0..len {
+        sums[at] = 0.0;
+    }
+    sums
+}
+
 /// The words of a piece, a line after the other.
 #[cube]
 fn load(weights: &Array<Words>, start: usize, #[comptime] lines: usize) -> Array<Words> {
@@ -116,16 +127,8 @@ fn add_grid<F: Float>(
     let scales = halves(weights, place.group, quad);
     let zeros = halves(weights, place.group + 2, quad);
 
-    let mut products = Array::<f32>::new(comptime!(QUAD * tokens));
-    let mut x_sums = Array::<f32>::new(tokens);
-    #[unroll]
-    for at in 0..comptime!(QUAD * tokens) {
-        products[at] = 0.0;
-    }
-    #[unroll]
-    for token in 0..tokens {
-        x_sums[token] = 0.0;
-    }
+    let mut products = no_sums(comptime!(QUAD * tokens));
+    let mut x_sums = no_sums(tokens);
     #[unroll]
     for step in 0..BLOCK_STEPS {
         #[unroll]
@@ -135,8 +138,7 @@ fn add_grid<F: Float>(
             for token in 0..tokens {
                 let value = f32::cast_from(x[x_rows[token] + place.x + step][column]);
                 x_sums[token] += value;
-                inputs[token] =
-                    value * comptime!(1.0 / (1_u32 << grid_shift(code.width(), step, column)) as f32);
+                inputs[token] = value * comptime!(grid_unit(code.width(), step, column));
             }
             #[unroll]
             for row in 0..QUAD {
@@ -165,6 +167,11 @@ fn grid_shift(bits: BitWidth, step: usize, column: usize) -> usize {
         bits => bits.bits() as usize,
     };
     8 * (column % 2) + step % (8 / plane) * plane
+}
+
+/// What a code in its place is divided by, to be multiplied with.
+fn grid_unit(bits: BitWidth, step: usize, column: usize) -> f32 {
+    1.0 / (1_u32 << grid_shift(bits, step, column)) as f32
 }
 
 /// A code times the power of two of its place.
@@ -217,11 +224,7 @@ fn add_trellis<F: Float>(
     let before = before(weights, &place, lines);
     let scales = halves(weights, place.group, quad);
 
-    let mut products = Array::<f32>::new(comptime!(QUAD * tokens));
-    #[unroll]
-    for at in 0..comptime!(QUAD * tokens) {
-        products[at] = 0.0;
-    }
+    let mut products = no_sums(comptime!(QUAD * tokens));
     for column in 0..STEP_COLS {
         let mut inputs = Array::<f32>::new(comptime!(PIECE_STEPS * tokens));
         #[unroll]
@@ -389,7 +392,7 @@ pub(super) fn write_piece<O: Float>(
         for step in 0..BLOCK_STEPS {
             #[unroll]
             for column in 0..STEP_COLS {
-                let unit = comptime!(1.0 / (1_u32 << grid_shift(code.width(), step, column)) as f32);
+                let unit = comptime!(grid_unit(code.width(), step, column));
                 let col = 4 * (place.x + step) + column;
                 #[unroll]
                 for row in 0..QUAD {

@@ -1,7 +1,8 @@
 //! What all launches have in common.
 
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::kernel::into_contiguous;
+/// A tensor as kernels read it.
+pub(super) use burn_cubecl::kernel::into_contiguous as contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::features::Plane;
@@ -52,11 +53,6 @@ pub(super) fn empty_of<R: CubeRuntime, const D: usize>(
     dtype: burn::tensor::DType,
 ) -> CubeTensor<R> {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
-}
-
-/// A tensor as kernels read it.
-pub(super) fn contiguous<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
-    into_contiguous(tensor)
 }
 
 /// The sides of a tensor.

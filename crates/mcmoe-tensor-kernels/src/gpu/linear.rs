@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::code::{Code, Fours, QUAD, QUADS, Words, share, table_start};
-use super::decode::add_pieces;
+use super::decode::{add_pieces, no_sums};
 use crate::shape::TILE_ROWS;
 
 /// Units of a cube that works on a tile.
@@ -37,7 +37,7 @@ pub(super) fn linear<F: Float, O: Float>(
     }
     let unit = UNIT_POS as usize;
     let (quad, lane) = (unit % QUADS, unit / QUADS);
-    let mut sums = zeros(comptime!(QUAD * batch));
+    let mut sums = no_sums(comptime!(QUAD * batch));
     add_pieces::<F>(
         weights,
         tile * tile_words,
@@ -89,7 +89,6 @@ pub(super) fn experts<F: Float>(
     slots: usize,
     pieces: usize,
     x_stride: usize,
-    y_stride: usize,
     top_k: usize,
     #[comptime] codes: Vec<Code>,
     #[comptime] matrices: usize,
@@ -116,7 +115,7 @@ pub(super) fn experts<F: Float>(
     let place = 3 * (expert * matrices + unit / QUADS / lanes);
     let start = places[place] as usize + tile * places[place + 1] as usize;
     let code = places[place + 2];
-    let mut sums = zeros(comptime!(QUAD * batch));
+    let mut sums = no_sums(comptime!(QUAD * batch));
     // Chunks that the plan did not need are empty.
     let end = select(count > 0, pieces, 0);
     #[unroll]
@@ -155,7 +154,7 @@ pub(super) fn experts<F: Float>(
                     let up = total(&totals, at, 1_usize, matrices, batch, plane);
                     value = value / (1.0 + (-value).exp()) * up;
                 }
-                y[slot * y_stride + row] = value;
+                y[slot * rows + row] = value;
             }
             at += UNITS;
         }
@@ -187,16 +186,6 @@ pub(super) fn combine<O: Float>(
         }
         y[at] = O::cast_from(sum);
     }
-}
-
-#[cube]
-fn zeros(#[comptime] len: usize) -> Array<f32> {
-    let mut values = Array::<f32>::new(len);
-    #[unroll]
-    for at in 0..len {
-        values[at] = 0.0;
-    }
-    values
 }
 
 /// Units that give what they summed to memory as one: those of a plane, or the quads of a line.

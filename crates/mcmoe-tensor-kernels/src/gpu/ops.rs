@@ -226,7 +226,7 @@ where
         let [tokens, experts] = dims(&logits);
         let size = RouteSize { tokens, top_k: rule.top_k, experts };
         let old = tally.counts.take();
-        let [plan, weights, counts] = choose(logits, rule, protected, old);
+        let [plan, weights, counts] = choose(logits, size, rule.threshold, protected, old);
         tally.counts = Some(counts);
         tally.activations += size.slots() as u64;
         GpuRoutes { plan, weights, size }

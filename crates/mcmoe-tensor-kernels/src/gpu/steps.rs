@@ -12,7 +12,6 @@ use super::rotate::MOST;
 use super::routes::{GpuRoutes, RouteSize};
 use super::{dense, linear, rotate, route};
 use crate::burn_ops::PackedOps;
-use crate::routing::RouteRule;
 use crate::shape::TILE_ROWS;
 use crate::{PackedShape, Precision};
 
@@ -167,16 +166,16 @@ pub(super) fn dequantized<R: CubeRuntime>(
 /// The plan of a batch, the shares of chosen experts, and the new tally.
 pub(super) fn choose<R: CubeRuntime>(
     logits: CubeTensor<R>,
-    rule: RouteRule,
+    size: RouteSize,
+    threshold: f32,
     protected: Option<CubeTensor<R>>,
     tally: Option<CubeTensor<R>>,
 ) -> [CubeTensor<R>; 3] {
     let logits = contiguous(logits);
-    let [tokens, experts] = dims(&logits);
-    assert!((1..=experts).contains(&rule.top_k), "as many experts as a token needs");
-    let size = RouteSize { tokens, top_k: rule.top_k, experts };
+    let RouteSize { tokens, top_k, experts } = size;
+    assert!((1..=experts).contains(&top_k), "as many experts as a token needs");
     let plan = empty_of(&logits, [size.plan()], DType::I32);
-    let weights = empty_of(&logits, [tokens, rule.top_k], DType::F32);
+    let weights = empty_of(&logits, [tokens, top_k], DType::F32);
     let counts = empty_of(&logits, [experts + 1], DType::I32);
     let protected = protected.map(contiguous);
     let (count, dim) = grid(1, 1);
@@ -195,9 +194,9 @@ pub(super) fn choose<R: CubeRuntime>(
             arg(&counts),
             tokens,
             size.chunks(),
-            rule.threshold,
+            threshold,
             experts,
-            rule.top_k,
+            top_k,
             size.batch(),
             protected.is_some(),
             tally.is_some(),
@@ -238,7 +237,6 @@ pub(super) fn run_experts<
             size.slots(),
             pieces(shape),
             dims::<R, 2>(inputs)[1] / 4,
-            shape.rows(),
             size.top_k,
             experts.codes.clone(),
             2 - role,
